@@ -43,6 +43,10 @@ type driver struct{ device, path string }
 var _ drivers.Driver = (*driver)(nil)
 
 func (d *driver) Poll(context.Context) (dodai.Reading, error) {
+	// Opening a FIFO would wait for its writer for ever.
+	if info, err := os.Stat(d.path); err == nil && !info.Mode().IsRegular() {
+		return dodai.Reading{}, d.fail("open", drivers.Protocol(d.path, []byte(info.Mode().String()), "a regular file"))
+	}
 	f, err := os.Open(d.path)
 	if err != nil {
 		return dodai.Reading{}, d.fail("open", drivers.Classify(err))
@@ -61,8 +65,8 @@ func (d *driver) fail(op string, err error) error {
 	return &drivers.Error{Driver: "dummy", Device: d.device, Op: op, Err: err}
 }
 
-// parse reads one reading. Kind defaults to ups; unknown keys are refused, so that a
-// slip of the pen is not taken for a value the device does not report.
+// parse reads one reading. Kind defaults to ups. Keys that are no part of a reading,
+// such as probe's took_ms, are passed over.
 func parse(src io.Reader) (dodai.Reading, error) {
 	data, err := io.ReadAll(io.LimitReader(src, maxFile+1))
 	if err != nil {

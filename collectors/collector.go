@@ -1,0 +1,213 @@
+package collectors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/drivers"
+)
+
+// hangGrace is how long after its deadline a poll may still return before the device
+// is reported as hanging. A driver that honours its context needs none of it.
+const hangGrace = time.Second
+
+// Config is what a collector is made from. All fields but Log are required.
+type Config struct {
+	Name       string // the device's configured name
+	Kind       dodai.Kind
+	DriverName string
+	Driver     drivers.Driver
+	Schedule   Schedule
+	Timeout    time.Duration // of one poll
+	StaleAfter time.Duration // how old a reading may grow before it no longer counts
+	Clock      Clock
+	Log        *slog.Logger
+	// Publish takes each new state. It is called from the collector's goroutine and
+	// may block it, and nothing else, for a moment.
+	Publish func(*dodai.DeviceState)
+}
+
+// A Collector polls one device for as long as Run runs.
+type Collector struct {
+	cfg   Config
+	fast  atomic.Bool
+	wake  chan struct{}
+	state dodai.DeviceState
+}
+
+// New makes a collector. It does not touch the device.
+func New(cfg Config) *Collector {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Collector{
+		cfg:  cfg,
+		wake: make(chan struct{}, 1),
+		state: dodai.DeviceState{
+			Name: cfg.Name, Kind: cfg.Kind, Driver: cfg.DriverName, StaleAfter: cfg.StaleAfter,
+		},
+	}
+}
+
+// Name is the device's configured name.
+func (c *Collector) Name() string { return c.cfg.Name }
+
+// Initial is the state before the first poll: known by name, never heard.
+func (c *Collector) Initial() *dodai.DeviceState {
+	s := c.state
+	return &s
+}
+
+// Resume starts from what an earlier collector of the same device knew, so that a
+// reload of the configuration does not forget the last good reading. It must be called
+// before Run.
+func (c *Collector) Resume(last *dodai.DeviceState) {
+	fresh := c.state
+	c.state = *last
+	c.state.Kind, c.state.Driver, c.state.StaleAfter = fresh.Kind, fresh.Driver, fresh.StaleAfter
+	if last.Reading != nil {
+		c.state.Kind = last.Reading.Kind
+	}
+}
+
+// SetFast switches between the schedule on line and the one on battery. It may be
+// called from any goroutine; going fast takes effect at once, not after the present
+// interval.
+func (c *Collector) SetFast(fast bool) {
+	if c.fast.Swap(fast) != fast && fast {
+		c.PollNow()
+	}
+}
+
+// PollNow ends the present pause between two polls.
+func (c *Collector) PollNow() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+type result struct {
+	reading dodai.Reading
+	err     error
+}
+
+// Run polls until ctx ends, then closes the driver and returns nil. A driver that does
+// not come back from its last poll is left behind after a second.
+func (c *Collector) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		start := c.cfg.Clock()
+		finished := c.poll(ctx)
+		if ctx.Err() != nil {
+			c.close(finished)
+			return nil
+		}
+		end := c.cfg.Clock()
+		c.pause(ctx, c.cfg.Schedule.Next(start, end, c.state.Failures, c.fast.Load())-end, start)
+	}
+	c.close(nil)
+	return nil
+}
+
+// poll asks the device once and publishes what came of it. While the driver hangs
+// beyond its deadline, it keeps publishing the failure and waits: a driver is never
+// polled twice at once. The channel it returns delivers a poll still under way when
+// ctx ended, and is nil otherwise.
+func (c *Collector) poll(ctx context.Context) <-chan result {
+	pollCtx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	done := make(chan result, 1)
+	go func() {
+		defer func() {
+			// A parser's bug must cost one device its reading, not the machine its guard.
+			if p := recover(); p != nil {
+				done <- result{err: fmt.Errorf("driver panicked: %v", p)}
+			}
+		}()
+		r, err := c.cfg.Driver.Poll(pollCtx)
+		done <- result{r, err}
+	}()
+	begin := c.cfg.Clock()
+	hang := time.NewTimer(c.cfg.Timeout + hangGrace)
+	defer hang.Stop()
+	for {
+		select {
+		case r := <-done:
+			c.publish(ctx, r)
+			return nil
+		case <-hang.C:
+			c.publish(ctx, result{err: &drivers.Error{
+				Driver: c.cfg.DriverName, Device: c.cfg.Name, Op: "poll",
+				Err: fmt.Errorf("%w: still hanging after %v", drivers.ErrUnreachable, (c.cfg.Clock() - begin).Round(time.Millisecond)),
+			}})
+			hang.Reset(max(c.cfg.Schedule.Line, hangGrace))
+		case <-ctx.Done():
+			return done
+		}
+	}
+}
+
+func (c *Collector) publish(ctx context.Context, r result) {
+	if r.err != nil && ctx.Err() != nil && errors.Is(r.err, ctx.Err()) {
+		return // we are being stopped; that says nothing about the device
+	}
+	now := c.cfg.Clock()
+	if r.err == nil {
+		reading := r.reading
+		if reading.Kind == "" {
+			reading.Kind = c.cfg.Kind
+		}
+		c.state.Reading, c.state.Kind, c.state.At = &reading, reading.Kind, now
+		c.state.Polls++
+		c.state.Err, c.state.Failures, c.state.FailingSince = "", 0, 0
+	} else {
+		if c.state.Failures == 0 {
+			c.state.FailingSince = now
+		}
+		c.state.Failures++
+		c.state.Err = r.err.Error()
+		c.cfg.Log.Debug("poll failed", "device", c.cfg.Name, "err", r.err, "failures", c.state.Failures)
+	}
+	s := c.state
+	c.cfg.Publish(&s)
+}
+
+// pause waits d, or until the device has to be polled earlier. A device that has just
+// gone on battery is polled at once, but not sooner than MinGap after its last poll.
+func (c *Collector) pause(ctx context.Context, d time.Duration, start time.Duration) {
+	timer := time.NewTimer(max(d, MinGap))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-c.wake:
+		now := c.cfg.Clock()
+		if early := c.cfg.Schedule.Next(start, now, c.state.Failures, true) - now; early > 0 && c.fast.Load() {
+			timer.Reset(min(early, max(d, MinGap)))
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+		}
+	}
+}
+
+// close closes the driver, after a poll still under way has come back.
+func (c *Collector) close(pending <-chan result) {
+	if pending != nil {
+		select {
+		case <-pending:
+		case <-time.After(hangGrace):
+			c.cfg.Log.Warn("driver does not come back, left behind", "device", c.cfg.Name)
+			return
+		}
+	}
+	if err := c.cfg.Driver.Close(); err != nil {
+		c.cfg.Log.Debug("close", "device", c.cfg.Name, "err", err)
+	}
+}
