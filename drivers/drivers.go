@@ -39,6 +39,7 @@ type Driver interface {
 type Factory struct {
 	Name    string     // as in the configuration: "megatec"
 	Kind    dodai.Kind // what its readings are, as far as it is known before asking
+	AnyKind bool       // its readings can be of any kind; Kind is the usual one
 	Summary string     // one line for `dodai drivers`
 	Options []Option   // every option it takes; others are refused
 

@@ -23,6 +23,7 @@ import (
 var Factory = drivers.Factory{
 	Name:    "dummy",
 	Kind:    dodai.KindUPS,
+	AnyKind: true,
 	Summary: "a device whose reading stands in a JSON file, for trials and training",
 	Options: []drivers.Option{
 		{Key: "port", Help: "file with one reading in the JSON form of `dodai probe`", Example: "/tmp/ups.json", Required: true},
