@@ -8,12 +8,14 @@ import (
 
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/dummy"
+	"github.com/dodai-agent/dodai/drivers/nut"
 )
 
 // Drivers returns every driver, sorted by name.
 func Drivers() []drivers.Factory {
 	list := []drivers.Factory{
 		dummy.Factory,
+		nut.Factory,
 	}
 	slices.SortFunc(list, func(a, b drivers.Factory) int { return strings.Compare(a.Name, b.Name) })
 	return list
