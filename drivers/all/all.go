@@ -8,6 +8,7 @@ import (
 
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/dummy"
+	"github.com/dodai-agent/dodai/drivers/md"
 	"github.com/dodai-agent/dodai/drivers/nut"
 )
 
@@ -15,6 +16,7 @@ import (
 func Drivers() []drivers.Factory {
 	list := []drivers.Factory{
 		dummy.Factory,
+		md.Factory,
 		nut.Factory,
 	}
 	slices.SortFunc(list, func(a, b drivers.Factory) int { return strings.Compare(a.Name, b.Name) })
