@@ -36,6 +36,7 @@ const (
 	EventConfigReloaded     EventName = "config_reloaded"
 	EventConfigRejected     EventName = "config_rejected"
 	EventHookFailed         EventName = "hook_failed"
+	EventJournalRecovered   EventName = "journal_recovered" // a corrupt journal was replaced
 )
 
 // EventNames lists every event name, for checking configured hooks.
@@ -46,6 +47,7 @@ var EventNames = []EventName{
 	EventShutdownFailed, EventPSULost, EventPSURestored, EventArrayDegraded, EventArrayRestored,
 	EventDiskVerdictChanged, EventDrillStarted, EventDrillFinished, EventDrillAborted,
 	EventAgentStarted, EventAgentStopped, EventConfigReloaded, EventConfigRejected, EventHookFailed,
+	EventJournalRecovered,
 }
 
 // Event is an edge worth remembering.
