@@ -9,6 +9,7 @@ import (
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/dummy"
 	"github.com/dodai-agent/dodai/drivers/md"
+	"github.com/dodai-agent/dodai/drivers/megatec"
 	"github.com/dodai-agent/dodai/drivers/nut"
 )
 
@@ -17,6 +18,7 @@ func Drivers() []drivers.Factory {
 	list := []drivers.Factory{
 		dummy.Factory,
 		md.Factory,
+		megatec.Factory,
 		nut.Factory,
 	}
 	slices.SortFunc(list, func(a, b drivers.Factory) int { return strings.Compare(a.Name, b.Name) })

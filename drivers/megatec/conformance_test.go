@@ -1,0 +1,52 @@
+package megatec
+
+import (
+	"testing"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/drivers/driverstest"
+	sim "github.com/dodai-agent/dodai/sim/megatec"
+)
+
+// simPeer puts the simulated UPS on its pseudo-terminal into the suite.
+type simPeer struct{ *sim.UPS }
+
+func newSim(t testing.TB, cfg sim.Config) *sim.UPS {
+	t.Helper()
+	cfg.Dir = t.TempDir()
+	u, err := sim.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := u.Close(); err != nil {
+			t.Errorf("close the simulated UPS: %v", err)
+		}
+	})
+	return u
+}
+
+func (p simPeer) Options() map[string]string { return map[string]string{"port": p.Path()} }
+
+func (p simPeer) Flip(state int) { p.SetMains(state == 0) }
+
+func (p simPeer) Behave(b driverstest.Behaviour, delay time.Duration) {
+	p.UPS.Behave(map[driverstest.Behaviour]sim.Behaviour{
+		driverstest.Normal: sim.Normal, driverstest.Silent: sim.Silent, driverstest.Garbage: sim.Garbage,
+		driverstest.Partial: sim.Half, driverstest.Late: sim.Late, driverstest.Disconnect: sim.Disconnect,
+	}[b], delay)
+}
+
+func onBattery(r dodai.Reading) bool { return r.Status.Has(dodai.OB) }
+
+// The contract, on a real pseudo-terminal at 2400 baud. The late peer answers with what
+// was true when it was asked, so that a stale answer shows.
+func TestConformance(t *testing.T) {
+	driverstest.Run(t, driverstest.Suite{
+		Factory:  Factory,
+		NewPeer:  func(t *testing.T) driverstest.Peer { return simPeer{newSim(t, sim.Config{})} },
+		Trouble:  onBattery,
+		Deadline: Factory.Timeout,
+	})
+}
