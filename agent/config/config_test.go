@@ -1,0 +1,415 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/drivers"
+)
+
+// fake are drivers with the options real ones have, so that these tests do not depend
+// on which drivers are built in.
+func fake(name string) (drivers.Factory, bool) {
+	i := strings.Index(" megatec snmp md smartctl ipmi nut ", " "+name+" ")
+	if i < 0 || name == "" {
+		return drivers.Factory{}, false
+	}
+	f := drivers.Factory{Name: name, Kind: dodai.KindUPS, Poll: time.Second, New: func(drivers.Config) (drivers.Driver, error) { return nothing{}, nil }}
+	switch name {
+	case "megatec":
+		f.Options = []drivers.Option{drivers.OptPort, drivers.OptBaud}
+		f.New = func(cfg drivers.Config) (drivers.Driver, error) {
+			_, err := cfg.Int("baud", 300, 115200)
+			return nothing{}, err
+		}
+	case "snmp":
+		f.Options = []drivers.Option{
+			drivers.OptAddress("127.0.0.1:161"), {Key: "community", Help: "SNMP community", Default: "public", Secret: true},
+			{Key: "version", Help: "1, 2c or 3", Default: "2c"},
+		}
+		f.New = func(cfg drivers.Config) (drivers.Driver, error) {
+			_, err := cfg.OneOf("version", "1", "2c", "3")
+			return nothing{}, err
+		}
+	case "md":
+		f.Kind, f.Options = dodai.KindArrays, []drivers.Option{{Key: "mdstat", Help: "file"}}
+	case "smartctl":
+		f.Kind = dodai.KindDisks
+	case "ipmi":
+		f.Kind = dodai.KindPSUs
+		f.Options = []drivers.Option{{Key: "address", Help: "host:port"}, {Key: "user", Help: "name"}, {Key: "password", Help: "password", Secret: true}}
+		f.New = func(cfg drivers.Config) (drivers.Driver, error) {
+			if p := cfg.Options["password"]; len(p) > 16 {
+				return nil, &drivers.OptionError{Key: "password", Got: p, Want: "at most 16 characters"}
+			}
+			return nothing{}, nil
+		}
+	case "nut":
+		f.Options = []drivers.Option{{Key: "address", Help: "host:port", Default: "127.0.0.1:3493"}, {Key: "ups", Help: "name"}}
+	}
+	return f, true
+}
+
+type nothing struct{ drivers.Driver }
+
+func (nothing) Close() error { return nil }
+
+var fakeNames = []string{"ipmi", "md", "megatec", "nut", "smartctl", "snmp"}
+
+func parse(data string) (*Config, error) {
+	return newDecoder("f", fake, fakeNames).run([]byte(data), func() {})
+}
+
+const whole = `
+ups:
+  - name: u1
+    driver: megatec
+    port: /dev/ttyS1
+    options: {baud: 2400}
+    poll: 1s
+  - {name: u2, driver: snmp, address: "127.0.0.1:161", options: {community: 007, version: 2c}}
+arrays: [{name: md, driver: md}]
+disks: [{name: disks, driver: smartctl, poll: 10m}]
+psus: [{name: bmc, driver: ipmi, options: {user: root, password: on}}]
+pdus: [{name: pdu1, driver: snmp, address: "192.0.2.1:161"}]
+wiring:
+  - {psu: "10.1", outlet: pdu1/3, ups: u1, feed: A}
+  - {psu: 10.2, ups: u2}
+host: {name: db1, tags: {rack: r7}}
+mode: armed
+shutdown:
+  need: 2m30s
+  reserve: 1m
+  command: ["/bin/sh", "-c", "echo ${x}"]
+  steps:
+    - name: db
+      unit: postgresql@15-main.service
+      timeout: 90s
+    - name: shed
+      command: [/usr/local/sbin/shed, ""]
+      undo: [/usr/local/sbin/unshed]
+      early: {on_battery: 60s, below_charge_pct: 80, below_margin: 5m}
+      on_failure: skip
+policy: {min_charge_pct: 25, max_onbatt_s: 1800, comms_lost_line_s: null, ignore_lb: true, confirm_polls: 3}
+hooks:
+  - on: [mains_lost, mains_restored]
+    command: ["/usr/local/bin/notify", "{event}", "{device}"]
+export: {listen: "127.0.0.1:9777", textfile: /var/lib/node/dodai.prom}
+journal: {dir: /var/lib/dodai, keep_events: 1y, keep_samples: 2w}
+drills:
+  - {name: monthly, scenario: mains_loss, level: rehearsal, objectives: {decide_s: 5, margin_s: 30}}
+`
+
+func TestWhole(t *testing.T) {
+	got, err := parse(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := base()
+	want.Mode = ModeArmed
+	want.UPS = []Device{
+		{Name: "u1", Driver: "megatec", Port: "/dev/ttyS1", Options: map[string]string{"baud": "2400"}, Poll: time.Second, Kind: dodai.KindUPS},
+		{Name: "u2", Driver: "snmp", Address: "127.0.0.1:161", Options: map[string]string{"community": "007", "version": "2c"}, Kind: dodai.KindUPS, SecretKeys: []string{"community"}},
+	}
+	want.Arrays = []Device{{Name: "md", Driver: "md", Kind: dodai.KindArrays}}
+	want.Disks = []Device{{Name: "disks", Driver: "smartctl", Poll: 10 * time.Minute, Kind: dodai.KindDisks}}
+	want.PSUs = []Device{{Name: "bmc", Driver: "ipmi", Options: map[string]string{"user": "root", "password": "on"}, Kind: dodai.KindPSUs, SecretKeys: []string{"password"}}}
+	want.PDUs = []Device{{Name: "pdu1", Driver: "snmp", Address: "192.0.2.1:161", Kind: dodai.KindPDU, SecretKeys: []string{"community"}}}
+	want.Wiring = []dodai.Path{{PSU: "10.1", Outlet: "pdu1/3", UPS: "u1", Feed: "A"}, {PSU: "10.2", UPS: "u2"}}
+	want.Host = Host{Name: "db1", Tags: map[string]string{"rack": "r7"}}
+	want.Shutdown = Shutdown{Need: 150 * time.Second, Reserve: time.Minute, Command: []string{"/bin/sh", "-c", "echo ${x}"}, Steps: []Step{
+		{Name: "db", Unit: "postgresql@15-main.service", Timeout: 90 * time.Second, OnFailure: Continue},
+		{Name: "shed", Command: []string{"/usr/local/sbin/shed", ""}, Undo: []string{"/usr/local/sbin/unshed"}, Timeout: 30 * time.Second, OnFailure: Skip,
+			Early: &Early{OnBattery: new(time.Minute), BelowMargin: new(5 * time.Minute), BelowChargePct: new(80.0)}},
+	}}
+	want.Policy.Need, want.Policy.Reserve = 150*time.Second, time.Minute
+	want.Policy.MinChargePct, want.Policy.IgnoreLB, want.Policy.ConfirmPolls = 25, true, 3
+	want.Policy.MaxOnBattS = new(want.Policy.RetryS)
+	*want.Policy.MaxOnBattS = 1800
+	want.Hooks = []Hook{{On: []dodai.EventName{"mains_lost", "mains_restored"}, Command: []string{"/usr/local/bin/notify", "{event}", "{device}"}, Timeout: 30 * time.Second}}
+	want.Export = Export{Listen: "127.0.0.1:9777", Textfile: "/var/lib/node/dodai.prom", Interval: 15 * time.Second}
+	want.Journal = Journal{Dir: "/var/lib/dodai", KeepEvents: year, KeepSamples: 14 * day}
+	want.Drills = []Drill{{Name: "monthly", Scenario: "mains_loss", Level: "rehearsal", Objectives: Objectives{DecideS: new(5.0), MarginS: new(30.0)}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	again(t, got)
+}
+
+// again checks that a configuration spelled out reads the same.
+func again(t *testing.T, c *Config) {
+	t.Helper()
+	text, err := c.Spell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := parse(string(text))
+	if err != nil {
+		t.Fatalf("%v\nspelled as:\n%s", err, text)
+	}
+	second.Warnings = c.Warnings
+	if diff := cmp.Diff(c, second); diff != "" {
+		t.Errorf("reads differently when spelled out, -want +got:\n%s\n%s", diff, text)
+	}
+}
+
+func TestEmptyFileObserves(t *testing.T) {
+	for _, data := range []string{"", "# nothing\n", "---\n", "\ufeff", "ups:\nhooks: # none\npolicy:\nshutdown:\n", "{}", "\r\n"} {
+		got, err := parse(data)
+		if err != nil {
+			t.Errorf("parse(%q): %v", data, err)
+			continue
+		}
+		if diff := cmp.Diff(base(), got); diff != "" {
+			t.Errorf("parse(%q) -want +got:\n%s", data, diff)
+		}
+	}
+}
+
+func TestDefaultStopsNothing(t *testing.T) {
+	c := Default()
+	if !c.Auto || c.Mode != ModeObserve || len(c.AllDevices()) != 3 {
+		t.Errorf("Default() = auto %v, mode %s, %d devices: want auto, observe, 3", c.Auto, c.Mode, len(c.AllDevices()))
+	}
+}
+
+func TestCRLFAndWideCharactersKeepPositions(t *testing.T) {
+	_, err := parse("\ufeffmode: observe\r\nups:\r\n  - {name: 'é é', driver: megatec}\r\n")
+	if want := "f:3:12: name is"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v: want it to begin with %q", err, want)
+	}
+	_, err = parse("host: {name: \"é界\", tags: {a: b, é: c}}\n")
+	if want := `f:1:33: tag "é"`; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v: want it to begin with %q", err, want)
+	}
+}
+
+var hasPosition = regexp.MustCompile(`^f:[1-9][0-9]*:[1-9][0-9]*: .`)
+
+func FuzzParse(f *testing.F) {
+	f.Add(whole)
+	for _, c := range mistakes {
+		f.Add(c.in)
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		c, err := parse(data)
+		if err == nil {
+			again(t, c)
+			return
+		}
+		problems, ok := errors.AsType[Problems](err)
+		if !ok || len(problems) == 0 {
+			t.Fatalf("error %T %v: want Problems", err, err)
+		}
+		for _, p := range problems {
+			if !hasPosition.MatchString(p.Error()) {
+				t.Errorf("error without a position: %q", p.Error())
+			}
+		}
+	})
+}
+
+func FuzzDuration(f *testing.F) {
+	for _, s := range []string{"1s", "2y", "1w3d4h", "1h30m", "120", "1.5h", "-1s", "9223372036854775807ns", "300y", "1d-1s", "", "1y1y", "0s"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := parseDuration(s)
+		if err != nil {
+			return
+		}
+		again, err := parseDuration(formatDuration(d))
+		if err != nil || again != d {
+			t.Errorf("%q = %v, spelled %q, read again %v, %v", s, d, formatDuration(d), again, err)
+		}
+	})
+}
+
+func TestParseDuration(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want time.Duration
+		err  error
+	}{
+		{"120s", 2 * time.Minute, nil}, {"2m", 2 * time.Minute, nil}, {"1h30m", 90 * time.Minute, nil}, {"30d", 30 * day, nil},
+		{"2y", 2 * year, nil}, {"1w2d3h", 219 * time.Hour, nil}, {"0.5s", 500 * time.Millisecond, nil},
+		{"120", 0, errNoUnit}, {"0", 0, errNoUnit}, {"1e3", 0, errNoUnit},
+		{"", 0, errNotTime}, {"soon", 0, errNotTime}, {"300y", 0, errNotTime}, {"9223372036854775807d", 0, errNotTime}, {"1d-2h", 0, errNotTime}, {"12:30", 0, errNotTime},
+	} {
+		if got, err := parseDuration(c.in); got != c.want || err != c.err {
+			t.Errorf("parseDuration(%q) = %v, %v; want %v, %v", c.in, got, err, c.want, c.err)
+		}
+	}
+}
+
+// write makes a file in a folder of its own.
+func write(t *testing.T, name, data string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func load(path string) (*Config, error) {
+	data, mode, err := read(path, maxSize+1)
+	if err != nil {
+		return nil, err
+	}
+	d := newDecoder("f", fake, fakeNames)
+	d.files = &files{dir: filepath.Dir(path)}
+	return d.run(data, func() { d.permissions(mode) })
+}
+
+func TestLoadUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct{ path, want string }{
+		{filepath.Join(dir, "none.yaml"), "none.yaml: no such file or directory: want a file in YAML that this user can read, for example /etc/dodai/dodai.yaml"},
+		{dir, "is no regular file"},
+		{"/dev/zero", "zero is no regular file"},
+	} {
+		_, err := Load(c.path, fake)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), c.path+": ") {
+			t.Errorf("Load(%s): %v, want %q", c.path, err, c.want)
+		}
+	}
+	if _, err := Load(write(t, "big.yaml", strings.Repeat("#\n", maxSize), 0o600), fake); err == nil || !strings.Contains(err.Error(), "at most 262144") {
+		t.Errorf("Load of a huge file: %v, want its limit named", err)
+	}
+}
+
+func TestSecretFiles(t *testing.T) {
+	secret := write(t, "password", "s3cret\n", 0o600)
+	conf := func(path string) string {
+		return write(t, "dodai.yaml", "psus:\n  - name: bmc\n    driver: ipmi\n    options:\n      password_file: "+path+"\n", 0o644)
+	}
+	c, err := load(conf(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.PSUs[0].DriverOptions(); !cmp.Equal(got, map[string]string{"password": "s3cret"}) || len(c.Warnings) > 0 {
+		t.Errorf("options %v, warnings %v: want the password and no warning", got, c.Warnings)
+	}
+	for _, c := range []struct{ name, path, want string }{
+		{"missing", "/nonexistent/password", `f:5:22: password_file is "/nonexistent/password": no such file or directory: want a file`},
+		{"empty", write(t, "empty", "\n", 0o600), "is empty: want"},
+		{"two lines", write(t, "two", "a\nb\n", 0o600), "has more than one line: want"},
+		{"device", "/dev/zero", "zero is no regular file"},
+		{"long", write(t, "long", strings.Repeat("x", 5000), 0o600), "has more than 4096 bytes"},
+		{"refused by the driver", write(t, "17", strings.Repeat("x", 17), 0o600), "f:5:22: password is ********: want at most 16 characters"},
+	} {
+		if _, err := load(conf(c.path)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestSecretBesideTheFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "dodai.yaml")
+	for name, data := range map[string]string{"dodai.yaml": "psus: [{name: bmc, driver: ipmi, options: {password_file: pw}}]", "pw": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := load(path)
+	if err != nil || c.PSUs[0].Secrets["password"] != "x" {
+		t.Errorf("load: %+v, %v; want the password x", c, err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	open := write(t, "password", "s3cret", 0o644)
+	const inline = "psus:\n  - {name: bmc, driver: ipmi, options: {password: s3cret}}\n"
+	for _, c := range []struct {
+		name, in string
+		mode     os.FileMode
+		want     []string
+	}{
+		{"password in a closed file", inline, 0o640, nil},
+		{"password in an open file", inline, 0o644, []string{"f:2:51: a password in a file that everybody on this host can read"}},
+		{"open password file", strings.Replace(inline, "password: s3cret", "password_file: "+open, 1), 0o644, []string{"f:2:56: " + open + " can be read by everybody"}},
+		{"writable", "mode: observe", 0o664, []string{"f:1:1: the file can be written by others (mode 0664)"}},
+		{"armed without a UPS", "mode: armed", 0o600, []string{"f:1:7: mode is armed without a UPS"}},
+		{"a UPS that feeds nothing", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nwiring: [{psu: x, ups: a}]", 0o600, []string{"f:1:32: ups b feeds no power supply"}},
+	} {
+		cfg, err := load(write(t, "dodai.yaml", c.in, c.mode))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if len(cfg.Warnings) != len(c.want) {
+			t.Errorf("%s: warnings %v, want %d", c.name, cfg.Warnings, len(c.want))
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.HasPrefix(cfg.Warnings[i].Error(), want) {
+				t.Errorf("%s: warning %q, want %q…", c.name, cfg.Warnings[i].Error(), want)
+			}
+		}
+	}
+}
+
+func TestScenarioFile(t *testing.T) {
+	scenario := write(t, "storm.yaml", "id: S", 0o644)
+	conf := "drills: [{name: d, scenario: %s}]"
+	if _, err := load(write(t, "dodai.yaml", fmt.Sprintf(conf, scenario), 0o600)); err != nil {
+		t.Error(err)
+	}
+	_, err := load(write(t, "dodai.yaml", fmt.Sprintf(conf, "none.yaml"), 0o600))
+	if want := "f:1:30: scenario none.yaml: no such file or directory"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+func TestJSONMasksSecrets(t *testing.T) {
+	c, err := parse(strings.Replace(whole, `"127.0.0.1:161"`, `"http://bob:hunter2@127.0.0.1"`, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.PSUs[0].Options["password"] = "s3cret"
+	text, err := c.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"s3cret", "007", "hunter2"} {
+		if strings.Contains(string(text), secret) {
+			t.Errorf("JSON shows %q:\n%s", secret, text)
+		}
+	}
+	for _, shown := range []string{`"need":"2m30s"`, `"keep_samples":"2w"`, `"user":"root"`, `"max_onbatt_s":1800`, `"password":"********"`} {
+		if !strings.Contains(string(text), shown) {
+			t.Errorf("JSON lacks %s:\n%s", shown, text)
+		}
+	}
+	if c.PSUs[0].Options["password"] != "s3cret" {
+		t.Error("masking changed the configuration itself")
+	}
+}
+
+func TestEveryPolicyKeyHasALimit(t *testing.T) {
+	text, err := base().Spell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := parse(string(text))
+	if err != nil {
+		t.Fatalf("the defaults are outside their own limits: %v", err)
+	}
+	if diff := cmp.Diff(base(), c); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,169 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// mistakes has one entry per mistake: the file, and the beginning of each line of the
+// error.
+var mistakes = []struct {
+	name, in string
+	want     []string
+}{
+	// Keys.
+	{"unknown section", "pollicy: {}", []string{`f:1:1: unknown key "pollicy" in the file (did you mean "policy"?): want one of ups, arrays,`}},
+	{"unknown key", "ups:\n  - name: u1\n    drivr: megatec", []string{`f:2:5: a device in ups without "driver": want driver, for example driver: megatec`,
+		`f:3:5: unknown key "drivr" in ups (did you mean "driver"?): want one of name, driver, port, address, options, poll, for example driver: megatec`}},
+	{"key like no other", "xyzzy: 1", []string{`f:1:1: unknown key "xyzzy" in the file: want one of`}},
+	{"key twice", "mode: observe\nmode: armed", []string{`f:2:1: key "mode" again, after line 1: want each key once`}},
+	{"need in policy", "policy: {need_s: 180}", []string{`f:1:10: unknown key "need_s" in policy: want shutdown.need instead, for example shutdown: {need: 120s, reserve: 60s}`}},
+	{"key that is a number", "1: 2", []string{`f:1:1: unknown key "1" in the file: want one of`}},
+
+	// Shapes and types.
+	{"file is a text", "observe", []string{`f:1:1: the file is a text: want keys and values, for example ups:`}},
+	{"file is a list", "- a", []string{`f:1:1: the file is a list: want keys and values`}},
+	{"ups is no list", "ups:\n  name: u1", []string{`f:2:3: ups is keys and values: want a list, for example [{name: u1`}},
+	{"device is a text", "ups: [u1]", []string{`f:1:7: ups is a text: want keys and values, for example name: u1`}},
+	{"name is a list", "host: {name: [a]}", []string{`f:1:14: name is a list: want a text, for example db1`}},
+	{"null where a value belongs", "mode:\nhost: {name: ~}", []string{`f:1:6: mode has no value: want one of observe, armed, for example observe`, `f:2:14: name has no value: want a text`}},
+	{"options is a list", "ups: [{name: a, driver: nut, options: [b]}]", []string{`f:1:39: options is a list: want keys and values`}},
+
+	// YAML's own traps.
+	{"yes is no truth", "policy: {ignore_lb: yes}", []string{`f:1:21: ignore_lb is a text: want true or false, for example true`}},
+	{"mode on", "mode: on", []string{`f:1:7: mode is "on": want one of observe, armed`}},
+	{"octal", "policy: {min_charge_pct: 020}", []string{`f:1:26: min_charge_pct is "020": want a number of percent from 0 to 100, for example 20`}},
+	{"hexadecimal", "policy: {min_charge_pct: 0x10}", []string{`f:1:26: min_charge_pct is "0x10": want a number`}},
+	{"underscore", "policy: {frozen_s: 1_000}", []string{`f:1:20: frozen_s is "1_000": want a number`}},
+	{"number in quotes", `policy: {min_charge_pct: "20"}`, []string{`f:1:26: min_charge_pct is "20": want a number`}},
+	{"infinity", "policy: {frozen_s: .inf}", []string{`f:1:20: frozen_s is ".inf": want a number`}},
+	{"minutes that are sixties", "shutdown: {need: 2:30}", []string{`f:1:18: need is "2:30": want a duration from 1s to 1d, for example 120s`}},
+	{"anchor and alias", "ups: &a []\ndisks: *a", []string{`f:1:6: an anchor (&): want the value itself`, `f:2:8: an alias (*): want`}},
+	{"merge key", "host: {<<: {name: a}}", []string{`f:1:8: a merge key (<<): want`}},
+	{"tag", "mode: !!str observe", []string{`f:1:7: a tag (!): want`}},
+	{"complex key", "? mode\n: observe", []string{`f:1:1: a complex key (?): want`}},
+	{"two documents", "mode: observe\n---\nmode: armed", []string{`f:2:1: a second document: want one document in a file`}},
+	{"directive", "%YAML 1.1\n---\nmode: observe", []string{`f:1:1: a directive (%): want`}},
+	{"tab", "host:\n\tname: a", []string{`f:2:1: not YAML: found character 'tab' that cannot start any token: want keys and values, indented by blanks`}},
+	{"unbalanced", "ups: [", []string{`f:1:6: not YAML: `}},
+	{"unterminated text", "mode: \"armed", []string{`f:1:7: not YAML: could not find end character`}},
+	{"not UTF-8", "mode: \xff", []string{`f:1:7: byte 0xff is not UTF-8: want a file in UTF-8`}},
+	{"control character", "mode:\n  a\x00b", []string{`f:2:4: control character 0x00: want plain text`}},
+	{"deep nesting", "ups: " + strings.Repeat("[", 100000), []string{`f:1:22: nested more than 16 deep: want the keys of this file`}},
+	{"deep dashes", strings.Repeat("- ", 100000), []string{`f:1:33: nested more than 16 deep`}},
+
+	// Durations and numbers.
+	{"need without unit", "shutdown: {need: 120}", []string{`f:1:18: need is 120, a number without a unit: want a duration from 1s to 1d, for example 120s`}},
+	{"need 0", "shutdown: {need: 0s}", []string{`f:1:18: need is "0s": want a duration from 1s to 1d, for example 120s`}},
+	{"need negative", "shutdown: {need: -5s, reserve: -1s}", []string{`f:1:18: need is "-5s": want`, `f:1:32: reserve is "-1s": want a duration from 0s to 1d, for example 60s`}},
+	{"need is a word", "shutdown: {need: long}", []string{`f:1:18: need is "long": want a duration`}},
+	{"poll 0", "ups: [{name: a, driver: nut, poll: 0s}]", []string{`f:1:36: poll is "0s": want a duration from 20ms to 1h, for example 2s`}},
+	{"poll bare 0", "ups: [{name: a, driver: nut, poll: 0}]", []string{`f:1:36: poll is 0, a number without a unit: want a duration from 20ms to 1h, for example 2s`}},
+	{"poll negative", "ups: [{name: a, driver: nut, poll: -1s}]", []string{`f:1:36: poll is "-1s": want`}},
+	{"poll too long", "ups: [{name: a, driver: nut, poll: 2h}]", []string{`f:1:36: poll is "2h": want a duration from 20ms to 1h`}},
+	{"poll without unit", "ups: [{name: a, driver: nut, poll: 5}]", []string{`f:1:36: poll is 5, a number without a unit: want a duration from 20ms to 1h, for example 5s`}},
+	{"charge 120", "policy: {min_charge_pct: 120}", []string{`f:1:26: min_charge_pct is "120": want a number of percent from 0 to 100, for example 20`}},
+	{"charge in percent", "policy: {min_charge_pct: 20%}", []string{`f:1:26: min_charge_pct is "20%": want a number of percent`}},
+	{"seconds with unit", "policy: {stale_s: 15s}", []string{`f:1:19: stale_s is "15s": want a number of seconds from 1 to 3600, for example 15`}},
+	{"half a poll", "policy: {confirm_polls: 1.5}", []string{`f:1:25: confirm_polls is 1.5: want a whole number, for example 2`}},
+	{"null where it means nothing", "policy: {frozen_s: null}", []string{`f:1:20: frozen_s has no value: want a number of seconds`}},
+	{"keep for ever", "journal: {keep_events: 1000y}", []string{`f:1:24: keep_events is "1000y": want a duration from 1d to 100y, for example 2y`}},
+
+	// Devices.
+	{"device without a name", "ups:\n  - driver: nut", []string{`f:2:5: a device in ups without "name": want name, for example name: u1`}},
+	{"name with blanks", "ups: [{name: my ups, driver: nut}]", []string{`f:1:14: name is "my ups": want 1 to 64 letters, digits, points, hyphens or underscores, for example rack-ups1`}},
+	{"duplicate names", "ups:\n  - {name: a, driver: nut}\ndisks:\n  - {name: a, driver: smartctl}", []string{`f:4:6: device "a" again, after line 2: want each name once over all lists, for example a-2`}},
+	{"unknown driver", "ups: [{name: a, driver: megatek}]", []string{`f:1:25: unknown driver "megatek" (did you mean "megatec"?): want one of ipmi, md, megatec, nut, smartctl, snmp, for example megatec`}},
+	{"driver of another kind", "ups: [{name: a, driver: md}]", []string{`f:1:25: driver md, which reads arrays, in ups: want a driver that reads ups, for example driver: megatec`}},
+	{"disks driver in arrays", "arrays: [{name: a, driver: smartctl}]", []string{`f:1:28: driver smartctl, which reads disks, in arrays: want a driver that reads arrays, for example driver: md`}},
+	{"option missing", "ups:\n  - name: a\n    driver: megatec", []string{`f:2:5: device a, driver megatec, without "port": want serial device, best by its stable name below /dev/serial/by-id, for example port: /dev/ttyS0`}},
+	{"option unknown", "ups: [{name: a, driver: megatec, port: /dev/x, options: {bauds: 9600}}]", []string{`f:1:58: driver megatec has no option "bauds" (did you mean "baud"?): want one of port, baud, for example baud: 2400`}},
+	{"port for a network driver", "ups: [{name: a, driver: snmp, address: x, port: /dev/x}]", []string{`f:1:43: driver snmp has no option "port": want one of address, community, version`}},
+	{"option wrong", "ups: [{name: a, driver: megatec, port: /dev/x, options: {baud: fast}}]", []string{`f:1:64: baud is "fast": want a whole number from 300 to 115200, for example 2400`}},
+	{"option without a value", "ups: [{name: a, driver: snmp, address: x, options: {community: }}]", []string{`f:1:63: option community has no value: want a text`}},
+	{"option that is a list", "ups: [{name: a, driver: snmp, address: x, options: {version: [2c]}}]", []string{`f:1:62: option version is a list: want a text`}},
+	{"option twice", "ups: [{name: a, driver: snmp, address: x, options: {version: 1, version: 1}}]", []string{`f:1:65: key "version" again`}},
+	{"port twice", "ups: [{name: a, driver: megatec, port: /dev/x, options: {port: /dev/y}}]", []string{`f:1:58: port again, after line 1: want it once`}},
+	{"secret refused, not shown", "psus: [{name: a, driver: ipmi, options: {password: 12345678901234567}}]", []string{`f:1:52: password is ********: want at most 16 characters`}},
+	{"secret and its file", "psus: [{name: a, driver: ipmi, options: {password: x, password_file: y}}]", []string{`f:1:42: both password and password_file: want one of them, for example password_file:`}},
+	{"file of no secret", "psus: [{name: a, driver: ipmi, options: {user_file: y}}]", []string{`f:1:42: driver ipmi has no option "user_file"`}},
+
+	// Wiring and arming.
+	{"wiring to an unknown UPS", "ups: [{name: u1, driver: nut}]\nwiring:\n  - {psu: x, ups: u2}", []string{`f:3:5: wiring names the unknown UPS "u2" (did you mean "u1"?): want the name of a UPS below ups, for example ups: u1`}},
+	{"wiring to an unknown PDU", "pdus: [{name: pdu1, driver: snmp, address: x}]\nwiring:\n  - {psu: x, outlet: pdu2/3}", []string{`f:3:5: wiring names the unknown PDU "pdu2"`}},
+	{"wiring without psu", "wiring:\n  - ups: u1", []string{`f:2:5: wiring without a psu`}},
+	{"wiring to nowhere", "wiring:\n  - psu: x", []string{`f:2:5: wiring of psu x leads nowhere`}},
+	{"wiring twice", "wiring: [{psu: x, feed: A}, {psu: x, feed: A}]", []string{`f:1:29: the same wiring again`}},
+	{"armed on a guess", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nmode: armed", []string{`f:2:7: mode is armed with 2 UPSes, and nothing says how many of them the host needs: want wiring, or policy.min_supplies, for example policy: {min_supplies: 1}`}},
+	{"more supplies than UPSes", "ups: [{name: a, driver: nut}]\npolicy: {min_supplies: 2}", []string{`f:2:10: min_supplies is 2 with 1 UPSes: the host would be shut down at once: want at most 1`}},
+	{"mode in capitals", "mode: Armed", []string{`f:1:7: mode is "Armed" (did you mean "armed"?): want one of observe, armed`}},
+
+	// Hooks.
+	{"unknown event", "hooks: [{on: [main_lost], command: [a]}]", []string{`f:1:15: unknown event "main_lost" (did you mean "mains_lost"?): want one of mains_lost, mains_restored,`}},
+	{"event is no list", "hooks: [{on: mains_lost, command: [a]}]", []string{`f:1:14: on is a text: want a list, for example [mains_lost, mains_restored]`}},
+	{"no events", "hooks: [{on: [], command: [a]}]", []string{`f:1:14: on is empty: want at least one event`}},
+	{"no command", "hooks:\n  - on: [mains_lost]", []string{`f:2:5: a hook without "command": want command, for example command: [`}},
+	{"empty command", "hooks: [{on: [mains_lost], command: []}]", []string{`f:1:37: command is empty: want a list with at least one item`}},
+	{"nameless command", `hooks: [{on: [mains_lost], command: [""]}]`, []string{`f:1:37: command names no program: want the program first`}},
+	{"command in one text", "hooks: [{on: [mains_lost], command: wall mains lost}]", []string{`f:1:37: command is a text: want a list, for example ["/usr/bin/systemctl", "stop", "app.service"]`}},
+	{"hook for ever", "hooks: [{on: [mains_lost], command: [a], timeout: 2d}]", []string{`f:1:51: timeout is "2d": want a duration from 100ms to 1h`}},
+
+	// The plan.
+	{"step does nothing", "shutdown: {steps: [{name: db}]}", []string{`f:1:20: step db does nothing: want a command or a unit`}},
+	{"step does both", "shutdown: {steps: [{name: db, command: [a], unit: b.service}]}", []string{`f:1:45: step db with both command and unit: want one of them`}},
+	{"step twice", "shutdown: {steps: [{name: db, unit: a.service}, {name: db, unit: b.service}]}", []string{`f:1:50: step "db" again`}},
+	{"unit without a type", "shutdown: {steps: [{name: db, unit: postgresql}]}", []string{`f:1:37: unit is "postgresql": want the name of a systemd unit with its type, for example postgresql.service`}},
+	{"unit that is an option", "shutdown: {steps: [{name: db, unit: a b.service}]}", []string{`f:1:37: unit is "a b.service"`}},
+	{"early without a condition", "shutdown: {steps: [{name: db, unit: a.service, early: {}}]}", []string{`f:1:55: early without a condition: want on_battery, below_margin or below_charge_pct`}},
+	{"undo of a unit", "shutdown: {steps: [{name: db, unit: a.service, undo: [b]}]}", []string{`f:1:48: undo of a unit: want no undo`}},
+	{"on_failure", "shutdown: {steps: [{name: db, unit: a.service, on_failure: abort}]}", []string{`f:1:60: on_failure is "abort": want one of continue, skip`}},
+
+	// The rest.
+	{"listen without a port", "export: {listen: localhost}", []string{`f:1:18: listen is "localhost": want host:port, for example "127.0.0.1:9777"`}},
+	{"listen on a wild port", `export: {listen: ":99999"}`, []string{`f:1:18: listen is ":99999": want host:port`}},
+	{"textfile node_exporter ignores", "export: {textfile: /tmp/dodai.txt}", []string{`f:1:20: textfile is "/tmp/dodai.txt": want an absolute path that ends in .prom`}},
+	{"relative journal", "journal: {dir: var}", []string{`f:1:16: dir is "var": want an absolute path, for example /var/lib/dodai`}},
+	{"unknown scenario", "drills: [{name: a, scenario: mains_los}]", []string{`f:1:30: unknown scenario "mains_los" (did you mean "mains_loss"?): want one of mains_loss, low_battery, card_silent, feed_loss, or the path of a .yaml file`}},
+	{"unknown level", "drills: [{name: a, scenario: mains_loss, level: real}]", []string{`f:1:49: level is "real": want one of tabletop, rehearsal,`}},
+	{"drill twice", "drills: [{name: a, scenario: mains_loss}, {name: a, scenario: feed_loss}]", []string{`f:1:44: drill "a" again`}},
+	{"objective with a unit", "drills: [{name: a, scenario: mains_loss, objectives: {decide_s: 5s}}]", []string{`f:1:65: decide_s is "5s": want a number of seconds`}},
+	{"tag that is no label", "host: {tags: {my-rack: a}}", []string{`f:1:15: tag "my-rack": want letters, digits and underscores`}},
+
+	{"everything at once", "mode: amred\nups:\n  - name: a\n    driver: megatec\n    poll: 5\nshutdown:\n  need: 120\npolicy:\n  min_charge_pct: 120\n", []string{
+		`f:1:7: mode is "amred" (did you mean "armed"?)`, `f:3:5: device a, driver megatec, without "port"`, `f:5:11: poll is 5`, `f:7:9: need is 120`, `f:9:19: min_charge_pct is "120"`,
+	}},
+}
+
+func TestMistakes(t *testing.T) {
+	for _, c := range mistakes {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := parse(c.in)
+			if err == nil {
+				t.Fatalf("%q: no error, want %q", c.in, c.want)
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if len(lines) != len(c.want) {
+				t.Fatalf("%q: %d errors, want %d:\n%v", c.in, len(lines), len(c.want), err)
+			}
+			for i, want := range c.want {
+				if !strings.HasPrefix(lines[i], want) {
+					t.Errorf("%q:\n got %s\nwant %s…", c.in, lines[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestSuggestions(t *testing.T) {
+	known := []string{"name", "driver", "port", "address", "options", "poll"}
+	got := map[string]string{}
+	for _, word := range []string{"nmae", "Driver", "prot", "addres", "opts", "pol", "x", "timeout", ""} {
+		got[word] = closest(word, known)
+	}
+	want := map[string]string{"nmae": "name", "Driver": "driver", "prot": "port", "addres": "address", "opts": "", "pol": "poll", "x": "", "timeout": "", "": ""}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,90 @@
+package config
+
+import (
+	"encoding/json"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// mask stands in the place of a secret.
+const mask = "********"
+
+// MarshalJSON writes the checked configuration with its defaults filled in, in the
+// shape of the file, durations as the file spells them. Secrets are masked.
+func (c *Config) MarshalJSON() ([]byte, error) { return json.Marshal(tree(c, true)) }
+
+// Spell writes the same with its secrets, so that Parse reads the same configuration
+// from it: JSON is YAML.
+func (c *Config) Spell() ([]byte, error) { return json.MarshalIndent(tree(c, false), "", "  ") }
+
+func tree(c *Config, hide bool) any {
+	shown := *c
+	if hide {
+		for _, list := range []*[]Device{&shown.UPS, &shown.Arrays, &shown.Disks, &shown.PSUs, &shown.PDUs} {
+			*list = maskAll(*list)
+		}
+	}
+	return plain(reflect.ValueOf(shown))
+}
+
+func maskAll(devices []Device) []Device {
+	masked := slices.Clone(devices)
+	for i, dev := range masked {
+		opts := make(map[string]string, len(dev.Options))
+		for key, value := range dev.Options {
+			opts[key] = maskURL(value)
+			if slices.Contains(dev.SecretKeys, key) {
+				opts[key] = mask
+			}
+		}
+		masked[i].Address, masked[i].Options = maskURL(dev.Address), opts
+	}
+	return masked
+}
+
+var userinfo = regexp.MustCompile(`://[^/@]*@`)
+
+// maskURL hides a user and password that stand in a URL.
+func maskURL(s string) string { return userinfo.ReplaceAllString(s, "://"+mask+"@") }
+
+// plain turns a value into maps, lists and scalars under the names of its json tags,
+// durations as text.
+func plain(v reflect.Value) any {
+	if d, ok := v.Interface().(time.Duration); ok {
+		return formatDuration(d)
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return plain(v.Elem())
+	case reflect.Struct:
+		return plainStruct(v)
+	case reflect.Slice:
+		list := make([]any, v.Len())
+		for i := range list {
+			list[i] = plain(v.Index(i))
+		}
+		return list
+	default:
+		return v.Interface()
+	}
+}
+
+func plainStruct(v reflect.Value) map[string]any {
+	m := map[string]any{}
+	for i := range v.NumField() {
+		name, option, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		f := v.Field(i)
+		empty := f.IsZero() || (f.Kind() == reflect.Slice || f.Kind() == reflect.Map) && f.Len() == 0
+		if name == "-" || (option != "" && empty) {
+			continue
+		}
+		m[name] = plain(f)
+	}
+	return m
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/dodai-agent/dodai/agent/policy"
+)
+
+// limit is the range of one policy key, both ends included.
+type limit struct {
+	lo, hi float64
+	unit   string
+}
+
+// limits has a row for each number below `policy:`. The seconds' upper ends are there
+// to catch milliseconds and slips of the finger.
+var limits = map[string]limit{
+	"poll_batt_s":         {0.02, 3600, "seconds"},
+	"retry_s":             {0.02, 60, "seconds"},
+	"stale_s":             {1, 3600, "seconds"},
+	"frozen_s":            {1, 86400, "seconds"},
+	"min_charge_pct":      {0, 100, "percent"},
+	"confirm_polls":       {1, 100, "polls"},
+	"confirm_s":           {0, 60, "seconds"},
+	"max_onbatt_s":        {0, 604800, "seconds"},
+	"no_metrics_onbatt_s": {0, 86400, "seconds"},
+	"comms_lost_batt_s":   {0, 86400, "seconds"},
+	"comms_lost_line_s":   {1, 604800, "seconds"},
+	"off_confirm_s":       {0, 3600, "seconds"},
+	"hysteresis_s":        {0, 3600, "seconds"},
+	"min_supplies":        {1, 64, "feeds"},
+	"lb_trust_s":          {0, 86400, "seconds"},
+	"boot_min_charge_pct": {0, 100, "percent"},
+}
+
+// policy reads the keys of policy.Config, which names them itself.
+func (d *decoder) policy(n ast.Node) {
+	v := reflect.ValueOf(&d.cfg.Policy).Elem()
+	defaults := reflect.ValueOf(policy.Default())
+	var fields []field
+	for i := range v.NumField() {
+		key := v.Type().Field(i).Tag.Get("yaml")
+		if key == "" || key == "-" {
+			continue
+		}
+		fields = append(fields, field{key, key + ": " + example(key, defaults.Field(i)), d.policyKey(key, v.Field(i), example(key, defaults.Field(i)))})
+	}
+	seen := d.object(n, "policy", fields)
+	if at, given := seen["min_supplies"]; given {
+		d.minSupplies = &at
+	}
+}
+
+// example is the default, or a plausible value where that is none.
+func example(key string, v reflect.Value) string {
+	if v.Kind() != reflect.Pointer {
+		return fmt.Sprint(v.Interface())
+	}
+	if key == "lb_trust_s" {
+		return "30"
+	}
+	return "600"
+}
+
+func (d *decoder) policyKey(key string, v reflect.Value, example string) reader {
+	if v.Kind() == reflect.Bool {
+		return d.truth(key, v.Addr().Interface().(*bool))
+	}
+	l := limits[key]
+	return func(n ast.Node) {
+		if v.Kind() == reflect.Pointer && isNull(n) {
+			v.SetZero()
+			return
+		}
+		before, f := len(d.problems), 0.0
+		d.number(key, l.unit, l.lo, l.hi, example, &f)(n)
+		if len(d.problems) > before {
+			return
+		}
+		d.set(n, key, v, f, example)
+	}
+}
+
+func (d *decoder) set(n ast.Node, key string, v reflect.Value, f float64, example string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		v.Elem().SetFloat(f)
+	case reflect.Int:
+		if f != float64(int(f)) {
+			d.problem(nodeAt(n), fmt.Sprintf("%s is %v", key, f), "a whole number", example)
+			return
+		}
+		v.SetInt(int64(f))
+	default:
+		v.SetFloat(f)
+	}
+}
+
+// together checks what only the whole file shows.
+func (d *decoder) together() {
+	c := d.cfg
+	c.Policy.Need, c.Policy.Reserve = c.Shutdown.Need, c.Shutdown.Reserve
+	d.supplies()
+	fed := map[string]bool{}
+	for i, p := range c.Wiring {
+		fed[p.UPS] = true
+		d.wired(p.UPS, p.Outlet, d.wiringAt[i])
+	}
+	for _, u := range c.UPS {
+		if len(c.Wiring) > 0 && !fed[u.Name] && u.Name != "" {
+			d.warn(d.devices[u.Name], "ups "+u.Name+" feeds no power supply in the wiring", "a line for each supply it feeds", "wiring: [{psu: \"10.1\", ups: "+u.Name+"}]")
+		}
+	}
+}
+
+// supplies refuses to be armed on a guess: with several UPSes, a feed that exists only
+// in the configuration would keep the host up until it crashes.
+func (d *decoder) supplies() {
+	c := d.cfg
+	n := len(c.UPS)
+	if c.Mode == ModeArmed && n > 1 && len(c.Wiring) == 0 && d.minSupplies == nil {
+		d.problem(d.modeAt, fmt.Sprintf("mode is armed with %d UPSes, and nothing says how many of them the host needs", n),
+			"wiring, or policy.min_supplies", "policy: {min_supplies: 1}")
+	}
+	if c.Mode == ModeArmed && n == 0 {
+		d.warn(d.modeAt, "mode is armed without a UPS: there is nothing to decide from", "a UPS", "ups: [{name: u1, driver: megatec, port: /dev/ttyS0}]")
+	}
+	if d.minSupplies != nil && n > 0 && c.Policy.MinSupplies > n {
+		d.problem(*d.minSupplies, fmt.Sprintf("min_supplies is %d with %d UPSes: the host would be shut down at once", c.Policy.MinSupplies, n),
+			fmt.Sprintf("at most %d", n), "min_supplies: 1")
+	}
+}
+
+func (d *decoder) wired(ups, outlet string, at position) {
+	c := d.cfg
+	names := deviceNames(c.UPS)
+	if ups != "" && !slices.Contains(names, ups) {
+		d.problem(at, fmt.Sprintf("wiring names the unknown UPS %q%s", ups, meant(ups, names)), "the name of a UPS below ups", "ups: "+firstOf(first(names), "u1"))
+	}
+	pdu, _, numbered := strings.Cut(outlet, "/")
+	names = deviceNames(c.PDUs)
+	if numbered && len(names) > 0 && !slices.Contains(names, pdu) {
+		d.problem(at, fmt.Sprintf("wiring names the unknown PDU %q%s", pdu, meant(pdu, names)), "the name of a device below pdus", "outlet: "+names[0]+"/3")
+	}
+}
+
+func deviceNames(devices []Device) []string {
+	names := make([]string, len(devices))
+	for i, dev := range devices {
+		names[i] = dev.Name
+	}
+	return names
+}
+
+func first(s []string) string {
+	if len(s) == 0 {
+		return ""
+	}
+	return s[0]
+}
