@@ -8,6 +8,7 @@ import (
 
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/dummy"
+	"github.com/dodai-agent/dodai/drivers/ipmi"
 	"github.com/dodai-agent/dodai/drivers/md"
 	"github.com/dodai-agent/dodai/drivers/megatec"
 	"github.com/dodai-agent/dodai/drivers/nut"
@@ -17,6 +18,7 @@ import (
 func Drivers() []drivers.Factory {
 	list := []drivers.Factory{
 		dummy.Factory,
+		ipmi.Factory,
 		md.Factory,
 		megatec.Factory,
 		nut.Factory,

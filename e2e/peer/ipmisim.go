@@ -86,9 +86,10 @@ func (s *IPMISim) start() {
 	s.proc = Start(s.t, cmd, s.answers)
 }
 
-// answers is nil once the BMC says which authentication it knows.
+// answers is nil once the console prompts and the BMC says which authentication it
+// knows. A console connection that is closed before the prompt kills ipmi_sim (SIGPIPE).
 func (s *IPMISim) answers() error {
-	if err := Listening(fmt.Sprintf("127.0.0.1:%d", s.console))(); err != nil {
+	if err := s.run(); err != nil {
 		return err
 	}
 	c, err := net.Dial("udp", s.Addr())
