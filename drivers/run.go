@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"time"
 )
@@ -43,7 +44,7 @@ func Run(ctx context.Context, name string, args ...string) (Output, error) {
 	switch exit, isExit := errors.AsType[*exec.ExitError](err); {
 	case ctx.Err() != nil:
 		return out, Unreachable(fmt.Errorf("%s: %w", name, ctx.Err()))
-	case errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist): // by name, by path
 		return out, fmt.Errorf("%w: program %s is not installed", ErrNoData, name)
 	case isExit && exit.ExitCode() >= 0:
 		return out, nil
