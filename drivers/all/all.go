@@ -12,6 +12,7 @@ import (
 	"github.com/dodai-agent/dodai/drivers/md"
 	"github.com/dodai-agent/dodai/drivers/megatec"
 	"github.com/dodai-agent/dodai/drivers/nut"
+	"github.com/dodai-agent/dodai/drivers/smartctl"
 )
 
 // Drivers returns every driver, sorted by name.
@@ -22,6 +23,7 @@ func Drivers() []drivers.Factory {
 		md.Factory,
 		megatec.Factory,
 		nut.Factory,
+		smartctl.Factory,
 	}
 	slices.SortFunc(list, func(a, b drivers.Factory) int { return strings.Compare(a.Name, b.Name) })
 	return list
