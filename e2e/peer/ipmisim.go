@@ -42,19 +42,20 @@ type IPMISim struct {
 	dir          string
 	lan, console int
 	proc         *Process
+	terminal     net.Conn // the one console connection that ipmi_sim takes at a time
+	prompts      *bufio.Reader
 	applied      []string // console commands so far, played again after Restart
 }
 
 // StartIPMISim starts a BMC, or skips the test where ipmi_sim is not installed.
 func StartIPMISim(t testing.TB) *IPMISim {
 	t.Helper()
-	s := &IPMISim{t: t, dir: t.TempDir(), lan: FreePort(t, "udp"), console: FreePort(t, "tcp")}
+	s := &IPMISim{t: t, dir: t.TempDir(), lan: FreePort(t, "udp")}
 	s.compileRecords(Need(t, "sdrcomp"))
-	for name, text := range map[string]string{"lan.conf": ipmiLan(s.lan, s.console), "bmc.emu": ipmiEmu()} {
-		s.write(name, text)
-	}
+	s.write("bmc.emu", ipmiEmu())
+	t.Cleanup(s.detach)
 	s.start()
-	t.Cleanup(func() { s.Resume() }) // a stopped process does not see SIGTERM
+	t.Cleanup(s.Resume) // a stopped process does not see SIGTERM
 	return s
 }
 
@@ -81,15 +82,16 @@ func (s *IPMISim) compileRecords(sdrcomp string) {
 
 func (s *IPMISim) start() {
 	s.t.Helper()
+	s.console = FreePort(s.t, "tcp") // another each time: the last one may be in TIME_WAIT
+	s.write("lan.conf", ipmiLan(s.lan, s.console))
 	cmd := exec.Command(Need(s.t, "ipmi_sim"), "-n", "-c", "lan.conf", "-f", "bmc.emu", "-s", "state")
 	cmd.Dir = s.dir
 	s.proc = Start(s.t, cmd, s.answers)
 }
 
-// answers is nil once the console prompts and the BMC says which authentication it
-// knows. A console connection that is closed before the prompt kills ipmi_sim (SIGPIPE).
+// answers is nil once the console prompts and the BMC says which authentication it knows.
 func (s *IPMISim) answers() error {
-	if err := s.run(); err != nil {
+	if err := s.attach(); err != nil {
 		return err
 	}
 	c, err := net.Dial("udp", s.Addr())
@@ -118,24 +120,36 @@ func (s *IPMISim) Console(command string) {
 	}
 }
 
-func (s *IPMISim) run(commands ...string) error {
+func (s *IPMISim) run(command string) error {
+	s.terminal.SetDeadline(time.Now().Add(5 * time.Second))
+	fmt.Fprintf(s.terminal, "%s\n", command)
+	if out, err := prompt(s.prompts); err != nil || strings.Contains(out, "**") {
+		return fmt.Errorf("%q: %w", out, err)
+	}
+	return nil
+}
+
+// attach opens the console. It stays open, because ipmi_sim writes to a connection
+// that was closed too early and dies of SIGPIPE.
+func (s *IPMISim) attach() error {
+	if s.terminal != nil {
+		return nil
+	}
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.console))
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	s.terminal, s.prompts = c, bufio.NewReader(c)
 	c.SetDeadline(time.Now().Add(5 * time.Second))
-	r := bufio.NewReader(c)
-	if _, err := prompt(r); err != nil {
-		return err
+	_, err = prompt(s.prompts)
+	return err
+}
+
+func (s *IPMISim) detach() {
+	if s.terminal != nil {
+		s.terminal.Close()
+		s.terminal = nil
 	}
-	for _, command := range commands {
-		fmt.Fprintf(c, "%s\n", command)
-		if out, err := prompt(r); err != nil || strings.Contains(out, "**") {
-			return fmt.Errorf("%q: %w", out, err)
-		}
-	}
-	return nil
 }
 
 // prompt reads up to the next prompt.
@@ -214,6 +228,7 @@ func (s *IPMISim) Stop() {
 	s.Resume()
 	s.proc.Signal(syscall.SIGKILL)
 	<-s.proc.Done()
+	s.detach()
 }
 
 // Restart stops the BMC if it runs and starts it at the same address, with the sensors
@@ -239,3 +254,6 @@ func hexBytes(b []byte) string {
 	}
 	return out.String()
 }
+
+// Done is closed when the BMC has ended.
+func (s *IPMISim) Done() <-chan struct{} { return s.proc.Done() }

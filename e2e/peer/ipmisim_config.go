@@ -76,7 +76,7 @@ func ipmiEmu() string {
 // Information Storage Definition 1.0, sections 8, 12 and 18.1.
 func ipmiFRU(n int) []byte {
 	product := []byte{1, 0, 25}
-	for _, text := range []string{"Toride", "TP-800", "TP800-01", "1", fmt.Sprintf("TP8H%04d", n), "", ""} {
+	for _, text := range []string{"Toride", "TP-800", "TP800-01", "1A", fmt.Sprintf("TP8H%04d", n), "", ""} {
 		product = append(append(product, 0xc0|byte(len(text))), text...)
 	}
 	product = append(product, 0xc1)
