@@ -1,0 +1,129 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// raiseAlerts lists what stands now, with since when, and makes the edges.
+func (d *decider) raiseAlerts(down bool) {
+	for _, u := range d.upses {
+		u.alerts(d.raise)
+		d.events = append(d.events, u.events...)
+	}
+	d.hostAlerts()
+	slices.SortFunc(d.alerts, func(a, b Alert) int {
+		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.ID, b.ID))
+	})
+	before := d.mem.Alerts
+	d.mem.Alerts = nil
+	for i := range d.alerts {
+		a := &d.alerts[i]
+		was := find(before, a.ID, a.Device)
+		if was != nil {
+			a.Since = was.Since
+		} else {
+			d.edge(dodai.EventAlertRaised, a.ID, a.Device, a.Text)
+		}
+		d.mem.Alerts = append(d.mem.Alerts, Standing{ID: a.ID, Device: a.Device, Since: a.Since})
+	}
+	for _, was := range before {
+		if find(d.mem.Alerts, was.ID, was.Device) == nil {
+			d.edge(dodai.EventAlertCleared, was.ID, was.Device, fmt.Sprintf("%s is over after %s", was.ID, secs(d.now-was.Since)))
+		}
+	}
+}
+
+func find(list []Standing, id AlertID, device string) *Standing {
+	for i := range list {
+		if list[i].ID == id && list[i].Device == device {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+func (d *decider) raise(id AlertID, device, text string) {
+	d.alerts = append(d.alerts, Alert{ID: id, Device: device, Since: d.now, Text: text})
+}
+
+func (d *decider) edge(name dodai.EventName, id AlertID, device, text string) {
+	d.events = append(d.events, dodai.Event{
+		Name: name, Device: device, At: d.now, Wall: d.s.Wall, Text: text, Fields: map[string]any{"alert": string(id)},
+	})
+}
+
+func (d *decider) hostAlerts() {
+	healthy := 0
+	for i := range d.supplies {
+		w := &d.supplies[i]
+		if w.healthy() {
+			healthy++
+		}
+		if w.ups != nil && d.off(w) && !w.lost {
+			d.raise(AlertOffContradiction, w.ups.name, w.ups.name+" says that its output is off, yet this host lives from it")
+		}
+	}
+	if total := len(d.supplies); healthy < total && healthy <= d.minSupplies() && total > d.minSupplies() {
+		d.raise(AlertRedundancyLost, "", fmt.Sprintf("%d of %d supplies are healthy, %d needed: the next loss stops this host", healthy, total, d.minSupplies()))
+	}
+	if d.psuLie != "" {
+		d.raise(AlertPSUContradiction, d.psuLie, "every power supply reports that it has no input, yet this host lives")
+	}
+}
+
+// alerts raises what stands for this UPS.
+func (u *ups) alerts(raise func(AlertID, string, string)) {
+	say := func(stands bool, id AlertID, format string, args ...any) {
+		if stands {
+			raise(id, u.name, u.name+" "+fmt.Sprintf(format, args...))
+		}
+	}
+	u.lineAlerts(say)
+	u.batteryAlerts(say)
+	u.statusAlerts(say)
+}
+
+type sayFunc func(stands bool, id AlertID, format string, args ...any)
+
+func (u *ups) lineAlerts(say sayFunc) {
+	m := &u.mem
+	say(m.OnBattery.Set, AlertOnBattery, "is on battery since %s", secs(m.OnBattery.since(u.now)))
+	until, flapping := m.flapping(u.now)
+	if flapping {
+		u.due(until)
+		say(true, AlertFlapping, "changed to battery %d times within %s", flapTransfers, secs(flapWindow))
+	}
+	say(m.Silent, AlertCommsLost, "has not said what it does for %s", secs(u.now-u.heardAt()))
+	since, frozen := u.frozen()
+	say(frozen, AlertStale, "answers on battery, but nothing has moved for %s", secs(u.now-since))
+}
+
+func (u *ups) batteryAlerts(say sayFunc) {
+	m := &u.mem
+	low := m.Available.OK && m.Available.V < u.budget().Seconds()
+	say(m.running() && m.LB.confirmed(u.cfg), AlertLowBattery, "says that its battery is low")
+	say(m.running() && m.Runtime.confirmed(u.cfg), AlertLowRuntime, "has too little time left for a shutdown, which needs %s", u.needs())
+	say(m.running() && m.Charge.confirmed(u.cfg), AlertLowCharge, "is at or below %g %% charge", u.cfg.MinChargePct)
+	say(m.Collapse.Set, AlertRuntimeCollapse, "fell by more than half from %.0f s of runtime in one reading", m.CollapseFrom)
+	say(!m.OnBattery.Set && m.Line == LinePresent && !m.Last.Status.Any(dodai.CAL|dodai.TEST) &&
+		(m.Last.Status.Has(dodai.LB) || low),
+		AlertWouldNotSurvive, "could not carry a shutdown if the mains failed now%s", withNumbers(m.Last))
+}
+
+func (u *ups) statusAlerts(say sayFunc) {
+	m := &u.mem
+	st := m.Last.Status
+	say(st.Any(dodai.CAL|dodai.TEST) || m.Last.TextTest && st.Has(dodai.OB), AlertCalibrating, "runs from its battery on purpose (%s)", st)
+	say(st.Has(dodai.BYPASS), AlertBypass, "is in bypass: no battery stands behind it")
+	say(st.Has(dodai.OVER), AlertOverload, "is overloaded")
+	say(st.Has(dodai.RB), AlertReplaceBattery, "wants its battery replaced: its runtime is worth nothing")
+	say(m.Doubt.Set, AlertStatusContradiction, "says on line and on battery at once (%s)", st)
+	say(m.FSD.Set && !m.FSDLatch, AlertFSD, "announces a forced shutdown")
+	say(m.FSD.Set && m.FSDLatch, AlertFSDLatch, "still shows the forced shutdown of the last outage; restart its driver or server")
+	say(m.Timer.Set, AlertUPSTimer, "counts down to cutting its output, %s left", secs(time.Duration(m.Last.Timer.V*float64(time.Second))))
+}

@@ -1,0 +1,53 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// noteBoot starts a new boot hold when the host has booted since the memory was made.
+func (d *decider) noteBoot() {
+	b := &d.mem.Boot
+	if b.At.Set && d.s.BootedAt-b.At.At < time.Second {
+		return
+	}
+	fresh := b.At.Set || d.s.AgentStartedAt-d.s.BootedAt <= freshBoot
+	*b = BootMemory{At: mark(d.s.BootedAt), Fresh: fresh}
+}
+
+// bootHold reports whether the start of heavy services should wait: after a boot, until
+// enough batteries could carry another shutdown. Once released it stays released until
+// the next boot. Before a UPS has answered nothing speaks against it: the agent waits
+// for the first answers.
+func (d *decider) bootHold() bool {
+	b := &d.mem.Boot
+	if !b.Fresh || b.Released {
+		return false
+	}
+	ready, answered := 0, false
+	for i := range d.supplies {
+		u := d.supplies[i].ups
+		if u == nil || u.readyForOutage() {
+			ready++
+		}
+		answered = answered || u != nil && u.mem.Heard.Set
+	}
+	if ready >= d.minSupplies() {
+		b.Released = answered
+		return false
+	}
+	return len(d.supplies) > 0
+}
+
+// readyForOutage reports whether nothing is known against this battery carrying a shutdown.
+func (u *ups) readyForOutage() bool {
+	m := &u.mem
+	switch {
+	case m.FSD.Set, m.Last.Status.Has(dodai.LB):
+		return false
+	case m.Last.Charge.OK && m.Last.Charge.V < u.cfg.BootMinChargePct:
+		return false
+	}
+	return !m.Available.OK || m.Available.V >= u.budget().Seconds()
+}

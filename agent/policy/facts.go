@@ -1,0 +1,122 @@
+package policy
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+const (
+	runtimeMax     = 36000 // seconds; above it the load must be next to nothing
+	runtimeLoadMax = 5     // percent of load at which more than runtimeMax is believed
+	nominalUnknown = 100   // volts; the lowest mains voltage there is
+)
+
+// factsOf reads what the decision uses from a reading taken at at. A variable older than
+// stale counts as absent.
+func factsOf(r *dodai.Reading, at, stale time.Duration) Facts {
+	get := func(name string) Num {
+		if r.Ages[name] > stale {
+			return Num{}
+		}
+		v, ok := r.Vars.Float(name)
+		if !ok || math.IsNaN(v) || math.IsInf(v, 0) {
+			return Num{}
+		}
+		return some(v)
+	}
+	f := Facts{At: at, Volts: get(dodai.InputVoltage), Nominal: get(dodai.InputVoltageNom), Timer: get(dodai.UPSTimerShutdown)}
+	if r.Ages["ups.status"] <= stale {
+		f.Status = r.Status
+	}
+	charge, runtime, volts := get(dodai.BatteryCharge), get(dodai.BatteryRuntime), get(dodai.BatteryVoltage)
+	f.Metered = charge.OK || runtime.OK || volts.OK
+	f.Charge = credibleCharge(charge)
+	f.Runtime = credibleRuntime(runtime, f.Charge, get(dodai.UPSLoad))
+	if !charge.OK && !runtime.OK {
+		f.Reserve = voltageLeft(volts, get("battery.voltage.low"), get("battery.voltage.nominal"))
+	}
+	f.TextTest = testing(r.Vars[dodai.UPSTestResult].String()) || testing(r.Vars["input.transfer.reason"].String())
+	return f
+}
+
+func testing(text string) bool {
+	if text == "" {
+		return false
+	}
+	text = strings.ToLower(text)
+	return strings.Contains(text, "in progress") || strings.Contains(text, "self test") || strings.Contains(text, "self-test")
+}
+
+func credibleCharge(c Num) Num {
+	if !c.OK || c.V < 0 {
+		return Num{}
+	}
+	return some(min(c.V, 100))
+}
+
+// credibleRuntime sorts out the values that mean "unknown": negative, 0 with a charge
+// that says otherwise, 65535 and whatever is too long to be true.
+// Source: values of battery.runtime in NUT's device dumps.
+func credibleRuntime(r, charge, load Num) Num {
+	switch {
+	case !r.OK, r.V < 0, r.V == 65535:
+		return Num{}
+	case r.V == 0 && !(charge.OK && charge.V <= 5):
+		return Num{}
+	case r.V > runtimeMax && !(r.V < 2*runtimeMax+1 && charge.OK && charge.V > 50 && load.OK && load.V <= runtimeLoadMax):
+		return Num{}
+	}
+	return r
+}
+
+// voltageLeft is how far the battery is above its low voltage, in percent.
+func voltageLeft(v, low, nominal Num) Num {
+	if !v.OK || !low.OK || !nominal.OK || nominal.V <= low.V {
+		return Num{}
+	}
+	return some(100 * max(0, min(1, (v.V-low.V)/(nominal.V-low.V))))
+}
+
+// inputGood reports what the input voltage says of the mains: known is false when the
+// UPS does not report it.
+func inputGood(f Facts, onLine Num) (good, known bool) {
+	nominal := float64(nominalUnknown)
+	if onLine.OK {
+		nominal = onLine.V
+	}
+	if f.Nominal.OK && f.Nominal.V > 0 {
+		nominal = f.Nominal.V
+	}
+	return f.Volts.V > nominal/2, f.Volts.OK
+}
+
+// sum is a number that changes when any value of the reading does. Clocks do not count:
+// they run on in a device whose readings stand still.
+func sum(r *dodai.Reading) uint64 {
+	total := uint64(r.Status) * 0x9e3779b97f4a7c15
+	for name, v := range r.Vars {
+		if name == "ups.time" || name == "ups.date" || name == "device.uptime" || strings.HasPrefix(name, "driver.") {
+			continue
+		}
+		h := hash(0xcbf29ce484222325, name)
+		if f, ok := v.Float(); ok {
+			h = (h ^ math.Float64bits(f)) * 0x100000001b3
+			h ^= h >> 29
+		} else {
+			h = hash(h, v.String())
+		}
+		total += h * 0x9e3779b97f4a7c15 // the order of a map must not matter
+	}
+	return total
+}
+
+// hash is FNV-1a.
+func hash(h uint64, s string) uint64 {
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 0x100000001b3
+	}
+	return h
+}

@@ -1,0 +1,135 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+const (
+	flapWindow    = 2 * time.Minute
+	flapTransfers = 3
+	// doubtSpan is how long the charge must fall under a status that says OL and OB
+	// before that is taken for a discharge, doubtFall by how many percent.
+	doubtSpan = 60 * time.Second
+	doubtFall = 2
+)
+
+// lineOf says what the reading tells of the input, LineUnknown where it tells nothing.
+// calibrating is true when the UPS runs from its battery on purpose.
+func (u *ups) lineOf(f Facts) (line Line, calibrating bool) {
+	st := f.Status
+	good, known := inputGood(f, u.mem.LineVolts)
+	switch {
+	case st.Has(dodai.OL | dodai.OB):
+		return u.doubtful(f), false
+	case st.Has(dodai.OB):
+		onPurpose := st.Any(dodai.CAL|dodai.TEST) && (good || !known) || f.TextTest && good
+		if onPurpose {
+			return LinePresent, true
+		}
+		return LineAbsent, false
+	case st.Any(dodai.OL | dodai.CHRG | dodai.TRIM | dodai.BOOST | dodai.BYPASS):
+		return LinePresent, st.Any(dodai.CAL | dodai.TEST)
+	}
+	return LineUnknown, false
+}
+
+// doubtful decides by other evidence when the status says both OL and OB.
+func (u *ups) doubtful(f Facts) Line {
+	m := &u.mem
+	good, known := inputGood(f, m.LineVolts)
+	falls := m.DoubtFrom.OK && f.Charge.OK && m.DoubtFrom.V-f.Charge.V >= doubtFall
+	switch {
+	case f.Status.Has(dodai.CHRG):
+		return LinePresent
+	case falls && m.Doubt.Set && m.Doubt.since(f.At) >= doubtSpan:
+		return LineAbsent
+	case known && good:
+		return LinePresent
+	case known:
+		return LineAbsent
+	}
+	return LineUnknown
+}
+
+// noteDoubt remembers since when, and from which charge on, the status contradicts itself.
+func (m *UPSMemory) noteDoubt(f Facts) {
+	switch {
+	case !f.Status.Has(dodai.OL | dodai.OB):
+		m.Doubt, m.DoubtFrom = Mark{}, Num{}
+	case !m.Doubt.Set:
+		m.Doubt, m.DoubtFrom = mark(f.At), f.Charge
+	case f.Charge.OK && (!m.DoubtFrom.OK || f.Charge.V > m.DoubtFrom.V):
+		m.DoubtFrom = f.Charge
+	}
+}
+
+// setLine takes over what a reading says of the input, with the edges it makes.
+func (u *ups) setLine(line Line, f Facts) {
+	m := &u.mem
+	switch line {
+	case LineAbsent:
+		u.onBattery(f)
+	case LinePresent:
+		u.onLine(f)
+	default: // keep what was known
+		return
+	}
+	m.Line, m.LineAt = line, f.At
+}
+
+func (u *ups) onBattery(f Facts) {
+	m := &u.mem
+	m.OLSince = Mark{}
+	if m.Line == LineAbsent {
+		return
+	}
+	m.Transfer = mark(f.At)
+	if m.Transfers = append(m.Transfers, f.At); len(m.Transfers) > flapTransfers {
+		m.Transfers = m.Transfers[1:]
+	}
+	if !m.OnBattery.Set {
+		m.OnBattery = mark(f.At)
+		if m.Doubt.Set {
+			m.OnBattery = m.Doubt // it has been so since the contradiction began
+		}
+		m.Moved.restart(f.At)
+		m.RuntimeMoved.restart(f.At)
+	}
+	u.event(dodai.EventMainsLost, u.name+" is on battery"+withNumbers(f), f)
+}
+
+func (u *ups) onLine(f Facts) {
+	m := &u.mem
+	if f.Volts.OK && f.Volts.V > nominalUnknown/2 && !f.Status.Has(dodai.OB) {
+		m.LineVolts = f.Volts
+	}
+	if m.Line == LineAbsent {
+		m.OLSince = mark(f.At)
+		u.event(dodai.EventMainsRestored, u.name+" is back on line"+withNumbers(f), f)
+	}
+	if m.OnBattery.Set && m.OLSince.Set && m.OLSince.since(f.At) >= u.cfg.HysteresisS.D() {
+		m.endOutage()
+	}
+}
+
+// endOutage forgets what belongs to the outage that is over.
+func (m *UPSMemory) endOutage() {
+	m.OnBattery, m.OLSince, m.Collapse, m.ChargeFell = Mark{}, Mark{}, Mark{}, Mark{}
+	m.LB, m.Runtime, m.Charge = Run{}, Run{}, Run{}
+	m.LowSaid = false
+}
+
+// flapping reports whether the mains came and went too often lately, and until when
+// that will be so if nothing else happens.
+func (m *UPSMemory) flapping(now time.Duration) (until time.Duration, ok bool) {
+	if len(m.Transfers) < flapTransfers {
+		return 0, false
+	}
+	until = m.Transfers[len(m.Transfers)-flapTransfers] + flapWindow
+	return until, now < until
+}
+
+// running reports whether the UPS, when last heard, ran from its battery against its will.
+func (m *UPSMemory) running() bool { return m.Line == LineAbsent }

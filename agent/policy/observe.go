@@ -1,0 +1,163 @@
+package policy
+
+import (
+	"math"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// freshBoot is how soon after the boot the agent must have started for a first reading
+// to be the first after the boot, and not just the first without a memory.
+const freshBoot = 15 * time.Minute
+
+// ups is one UPS while a decision is being made.
+type ups struct {
+	name  string
+	cfg   *Config
+	s     *dodai.Snapshot
+	d     *dodai.DeviceState
+	now   time.Duration
+	mem   UPSMemory // a copy, stored when the decision is made
+	learn float64   // factor on the reported runtime
+
+	events   []dodai.Event
+	inferred Mark // silent, but its feed's mains are known to have failed then
+
+	doom   Reason
+	lost   bool
+	why    string
+	nextAt time.Duration // earliest instant at which a time rule fires; 0: none
+}
+
+// observe takes the latest reading into the memory, if it is a new one.
+func (u *ups) observe() {
+	m := &u.mem
+	r := u.d.Reading
+	if m.Read.Set && m.Read.At < u.s.BootedAt {
+		*m = UPSMemory{LineVolts: m.LineVolts} // what was before the boot says nothing about now
+	}
+	if r == nil || u.d.At < u.s.BootedAt || m.Read == mark(u.d.At) && m.Polls == u.d.Polls {
+		return
+	}
+	if m.Read.Set && u.d.At < m.Read.At {
+		return // older than what is known
+	}
+	f := factsOf(r, u.d.At, u.stale())
+	first := !m.Read.Set
+	if f.Status != 0 {
+		m.Heard = mark(f.At)
+	}
+	m.noteDoubt(f)
+	line, calibrating := u.lineOf(f)
+	if f.Status == 0 { // says nothing of its state: what was known of it stands
+		f.Status = m.Last.Status
+	}
+	u.setLine(line, f)
+	u.moved(r, f)
+	u.estimate(&f)
+	u.marks(f, first)
+	u.runs(f, calibrating)
+	m.Read, m.Polls, m.Last = mark(f.At), u.d.Polls, f
+}
+
+// stale is how old a variable may grow, and how long a UPS may be silent.
+func (u *ups) stale() time.Duration {
+	if u.mem.running() {
+		return u.cfg.StaleS.D()
+	}
+	return max(u.cfg.StaleS.D(), u.d.StaleAfter)
+}
+
+func (u *ups) moved(r *dodai.Reading, f Facts) {
+	m := &u.mem
+	m.Moved.see(sum(r), f.At)
+	if f.Runtime.OK {
+		m.RuntimeMoved.see(math.Float64bits(f.Runtime.V), f.At)
+	}
+}
+
+// marks notes edges in what the UPS announces.
+func (u *ups) marks(f Facts, first bool) {
+	m := &u.mem
+	switch {
+	case !f.Status.Has(dodai.FSD):
+		m.FSD, m.FSDLatch = Mark{}, false
+	case !m.FSD.Set:
+		m.FSD = mark(f.At)
+		m.FSDLatch = first && m.Line == LinePresent && u.s.AgentStartedAt-u.s.BootedAt <= freshBoot
+	case m.running() && m.Transfer.since(f.At) >= slowConfirm:
+		m.FSDLatch = false // a leftover is one only while the input is present
+	}
+	if !f.Status.Has(dodai.OFF) {
+		m.Off = Mark{}
+	} else if !m.Off.Set {
+		m.Off = mark(f.At)
+	}
+	m.noteTimer(f, first)
+}
+
+// noteTimer finds a shutdown timer that counts: one that was armed just now, or falls.
+// One that always shows the same number is a setting, or a placeholder.
+func (m *UPSMemory) noteTimer(f Facts, first bool) {
+	was, is := m.Last.Timer, f.Timer
+	armed := is.OK && is.V >= 0 && is.V != 65535
+	wasArmed := was.OK && was.V >= 0 && was.V != 65535
+	switch {
+	case !armed:
+		if f.Status != 0 {
+			m.Timer = Mark{}
+		}
+	case first:
+	case wasArmed && is.V < was.V, !wasArmed && is.V > 0:
+		if !m.Timer.Set {
+			m.Timer = mark(f.At)
+		}
+	case wasArmed && is.V > was.V:
+		m.Timer = Mark{} // set back: wait for it to fall again
+	}
+}
+
+// runs counts the readings that show trouble. They count during an outage, on line
+// readings within its hysteresis included; whether one fires is for the rules.
+func (u *ups) runs(f Facts, calibrating bool) {
+	m := &u.mem
+	if !m.OnBattery.Set || calibrating {
+		return
+	}
+	slow := m.Transfer.within(settle, f.At) || m.Collapse.within(settle, f.At) || m.ChargeFell.within(settle, f.At)
+	if u.d.Reading.Ages["ups.status"] <= u.stale() && u.d.Reading.Status != 0 {
+		m.LB.see(f.Status.Has(dodai.LB), slow, f.At, u.cfg)
+	}
+	if f.Charge.OK {
+		m.Charge.see(f.Charge.V <= u.cfg.MinChargePct, slow, f.At, u.cfg)
+	}
+	if m.Available.OK {
+		m.Runtime.see(m.Available.V <= u.budget().Seconds(), slow, f.At, u.cfg)
+	}
+	if m.running() && !m.LowSaid && m.LB.confirmed(u.cfg) {
+		m.LowSaid = true
+		u.event(dodai.EventBatteryLow, u.name+" says its battery is low"+withNumbers(f), f)
+	}
+}
+
+// budget is what has to be left for a clean shutdown.
+func (u *ups) budget() time.Duration { return u.cfg.Need + u.cfg.Reserve }
+
+func (u *ups) event(name dodai.EventName, text string, f Facts) {
+	fields := map[string]any{}
+	if f.Status != 0 {
+		fields["ups.status"] = f.Status.String()
+	}
+	for _, v := range []struct {
+		name string
+		num  Num
+	}{{dodai.BatteryCharge, f.Charge}, {dodai.BatteryRuntime, f.Runtime}, {dodai.InputVoltage, f.Volts}} {
+		if v.num.OK {
+			fields[v.name] = v.num.V
+		}
+	}
+	u.events = append(u.events, dodai.Event{
+		Name: name, Device: u.name, At: u.now, Wall: u.s.Wall, Text: text, Fields: fields,
+	})
+}

@@ -1,0 +1,129 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// Policy decides by an operator's limits. It holds no state and may be used by several
+// goroutines at once.
+type Policy struct {
+	Config
+	// Factors correct the runtime a UPS reports by what earlier discharges taught about
+	// its battery, by UPS name. They count within 0.2 to 1; a UPS without one has 1.
+	Factors map[string]float64
+}
+
+// New is a policy with cfg and no learned factors.
+func New(cfg Config) Policy { return Policy{Config: cfg} }
+
+// decider is one decision in the making.
+type decider struct {
+	cfg *Config
+	s   *dodai.Snapshot
+	mem Memory // the next memory
+	now time.Duration
+
+	upses    []*ups // in name order
+	supplies []supply
+	fast     map[string]bool
+	psuLie   string // device that reports every input lost; empty: none
+	alerts   []Alert
+	events   []dodai.Event
+	nextAt   time.Duration
+}
+
+// Decide says what to do about s, and what to remember for the next call. The only time
+// it knows is now, on the monotonic clock of s, whose readings must not be younger. m
+// and s are not changed.
+func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision, Memory) {
+	d := &decider{cfg: &p.Config, s: s, mem: m.clone(), now: now, fast: map[string]bool{}}
+	d.noteBoot()
+	d.observe(p.Factors)
+	for _, u := range d.upses {
+		d.infer(u)
+		u.judge()
+	}
+	d.supplies = suppliesOf(s, d.upses)
+	d.judgeSupplies()
+	out := Decision{At: now, Need: p.Need, Reserve: p.Reserve}
+	d.verdict(&out)
+	d.margin(&out)
+	d.raiseAlerts(out.Shutdown)
+	out.BootHold = d.bootHold()
+	d.finish(&out)
+	return out, d.mem
+}
+
+// observe takes all new readings into the memory.
+func (d *decider) observe(factors map[string]float64) {
+	upses := make(map[string]UPSMemory, len(d.mem.UPS))
+	psus := make(map[string]PSUMemory, len(d.mem.PSUs))
+	for _, dev := range d.s.Devices {
+		switch dev.Kind {
+		case dodai.KindUPS:
+			u := &ups{name: dev.Name, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name)}
+			u.observe()
+			u.noteSilence()
+			d.upses = append(d.upses, u)
+		case dodai.KindPSUs:
+			m := d.mem.PSUs[dev.Name]
+			m.observe(dev, d.s.BootedAt, d.cfg)
+			psus[dev.Name] = m
+		}
+	}
+	d.mem.UPS, d.mem.PSUs = upses, psus // devices that are gone are forgotten
+}
+
+func factor(factors map[string]float64, name string) float64 {
+	f, ok := factors[name]
+	if !ok || f != f {
+		return 1
+	}
+	return min(1, max(0.2, f))
+}
+
+// verdict counts the healthy supplies and says whether they are too few.
+func (d *decider) verdict(out *Decision) {
+	healthy, energy := 0, false
+	var latest *ups
+	for i := range d.supplies {
+		w := &d.supplies[i]
+		if w.healthy() {
+			healthy++
+		}
+		energy = energy || w.doomed || w.lost
+		if w.doomed && (latest == nil || w.ups.mem.DoomedAt > latest.mem.DoomedAt) {
+			latest = w.ups
+		}
+	}
+	need := d.minSupplies()
+	out.Reason = ReasonNone
+	// A supply that broke is no reason by itself: the host lives on the others.
+	if healthy < need && energy {
+		out.Shutdown, out.Reason = true, ReasonPathOutage
+		if latest != nil {
+			out.Reason = latest.doom
+		}
+	}
+	out.Explanation = d.explain(out, healthy, need)
+}
+
+func (d *decider) minSupplies() int { return max(1, d.cfg.MinSupplies) }
+
+// finish fills in what needs no deciding, and stores the memory.
+func (d *decider) finish(out *Decision) {
+	for _, u := range d.upses {
+		d.mem.UPS[u.name] = u.mem
+		out.UPSes = append(out.UPSes, u.view())
+		out.Evidence = append(out.Evidence, u.evidence()...)
+		if u.fast() {
+			d.fast[u.name] = true
+		}
+		if u.nextAt != 0 && (d.nextAt == 0 || u.nextAt < d.nextAt) {
+			d.nextAt = u.nextAt
+		}
+	}
+	out.Alerts, out.Events, out.Fast, out.Next = d.alerts, d.events, d.fast, d.nextAt
+}

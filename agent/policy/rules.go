@@ -1,0 +1,153 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// judge says by which rule the feed of this UPS is doomed, and why or why not. The rules
+// are tried in the order in which their reasons should be given.
+func (u *ups) judge() {
+	m := &u.mem
+	for _, rule := range []func() (Reason, string){
+		u.judgeFSD, u.judgeTimer, u.judgeLB, u.judgeRuntime, u.judgeCharge, u.judgeTime, u.judgeSilence, u.judgeMetrics,
+	} {
+		reason, why := rule()
+		if reason == ReasonNone {
+			continue
+		}
+		if u.doom == ReasonNone || reason == m.Doomed { // what doomed it first stays the reason
+			u.doom, u.why = reason, why
+		}
+	}
+	switch {
+	case u.doom == ReasonNone:
+		u.why = u.healthy()
+	case m.Doomed == "" || m.Doomed == ReasonNone:
+		m.DoomedAt = u.now
+	}
+	m.Doomed = u.doom
+}
+
+func (u *ups) judgeFSD() (Reason, string) {
+	if u.mem.FSD.Set && !u.mem.FSDLatch {
+		return ReasonFSD, "announces a forced shutdown (FSD)"
+	}
+	return ReasonNone, ""
+}
+
+func (u *ups) judgeTimer() (Reason, string) {
+	if u.mem.Timer.Set {
+		return ReasonUPSTimer, fmt.Sprintf("counts down to cutting its output, %.0f s left", u.mem.Last.Timer.V)
+	}
+	return ReasonNone, ""
+}
+
+func (u *ups) judgeLB() (Reason, string) {
+	m := &u.mem
+	if !m.running() || u.cfg.IgnoreLB || !m.LB.confirmed(u.cfg) {
+		return ReasonNone, ""
+	}
+	if u.distrustLB() {
+		u.due(m.OnBattery.At + u.cfg.LBTrustS.D())
+		return ReasonNone, ""
+	}
+	return ReasonLB, fmt.Sprintf("on battery for %s and says its battery is low (LB)", secs(m.OnBattery.since(u.now)))
+}
+
+// distrustLB reports whether the battery is too good for LB to be believed so early.
+func (u *ups) distrustLB() bool {
+	m := &u.mem
+	return u.cfg.LBTrustS != nil && m.OnBattery.since(u.now) < u.cfg.LBTrustS.D() &&
+		m.Available.OK && m.Available.V > 3*u.budget().Seconds() && m.Last.Charge.OK && m.Last.Charge.V > 50
+}
+
+func (u *ups) judgeRuntime() (Reason, string) {
+	m := &u.mem
+	if !m.running() || !m.Runtime.confirmed(u.cfg) {
+		return ReasonNone, ""
+	}
+	if !m.Available.OK {
+		return ReasonRuntime, "on battery, and too little time was left when it last said how much"
+	}
+	return ReasonRuntime, fmt.Sprintf("on battery, %.0f s left by %s; a shutdown needs %s", m.Available.V, m.Source, u.needs())
+}
+
+func (u *ups) judgeCharge() (Reason, string) {
+	m := &u.mem
+	if !m.running() || !m.Charge.confirmed(u.cfg) {
+		return ReasonNone, ""
+	}
+	if !m.Last.Charge.OK {
+		return ReasonCharge, fmt.Sprintf("on battery, and the charge was at or below %g %% when last known", u.cfg.MinChargePct)
+	}
+	return ReasonCharge, fmt.Sprintf("on battery at %g %% charge, the limit is %g %%", m.Last.Charge.V, u.cfg.MinChargePct)
+}
+
+func (u *ups) judgeTime() (Reason, string) {
+	m := &u.mem
+	if !m.running() || u.cfg.MaxOnBattS == nil {
+		return ReasonNone, ""
+	}
+	limit := u.cfg.MaxOnBattS.D()
+	u.due(m.OnBattery.At + limit)
+	if on := m.OnBattery.since(u.now); on >= limit {
+		return ReasonMaxOnBatt, fmt.Sprintf("on battery for %s, the limit is %s", secs(on), secs(limit))
+	}
+	return ReasonNone, ""
+}
+
+func (u *ups) judgeMetrics() (Reason, string) {
+	m := &u.mem
+	if !m.running() || m.Credible {
+		return ReasonNone, ""
+	}
+	limit := u.cfg.NoMetricsOnBattS.D()
+	u.due(m.OnBattery.At + limit)
+	if on := m.OnBattery.since(u.now); on >= limit {
+		return ReasonNoMetrics, fmt.Sprintf("on battery for %s and gives neither a credible runtime nor charge; %s are allowed",
+			secs(on), secs(limit))
+	}
+	return ReasonNone, ""
+}
+
+// offPersists reports whether OFF stood in every reading for long enough.
+func (u *ups) offPersists() bool {
+	return u.mem.Off.Set && u.mem.Last.At-u.mem.Off.At >= u.cfg.OffConfirmS.D()
+}
+
+// fast reports whether the UPS should be asked as often as on battery.
+func (u *ups) fast() bool {
+	m := &u.mem
+	_, flapping := m.flapping(u.now)
+	return m.OnBattery.Set || flapping || m.Doubt.Set || m.Off.Set || m.FSD.Set || m.Timer.Set || u.inferred.Set ||
+		m.Last.Status.Any(dodai.OB|dodai.LB)
+}
+
+// view is the line state to show: what was known of it stands for as long as a reading
+// may be stale.
+func (u *ups) line() Line {
+	m := &u.mem
+	if m.Line == "" || u.now-m.LineAt > u.stale() && u.now > m.LineAt {
+		return LineUnknown
+	}
+	return m.Line
+}
+
+func (u *ups) view() UPSView {
+	m := &u.mem
+	v := UPSView{
+		UPS: u.name, Line: u.line(), OnBattery: m.OnBattery.Set, Available: u.availableAt(), Source: m.Source,
+		Doomed: u.doom, Lost: u.lost, Why: u.why,
+	}
+	if m.OnBattery.Set {
+		v.OnBatterySince = m.OnBattery.At
+	}
+	return v
+}
+
+func secs(d time.Duration) string {
+	return fmt.Sprintf("%.0f s", d.Seconds())
+}
