@@ -13,6 +13,7 @@ import (
 	"github.com/dodai-agent/dodai/drivers/megatec"
 	"github.com/dodai-agent/dodai/drivers/nut"
 	"github.com/dodai-agent/dodai/drivers/smartctl"
+	"github.com/dodai-agent/dodai/drivers/snmp"
 )
 
 // Drivers returns every driver, sorted by name.
@@ -24,6 +25,7 @@ func Drivers() []drivers.Factory {
 		megatec.Factory,
 		nut.Factory,
 		smartctl.Factory,
+		snmp.Factory,
 	}
 	slices.SortFunc(list, func(a, b drivers.Factory) int { return strings.Compare(a.Name, b.Name) })
 	return list
