@@ -1,0 +1,131 @@
+package export
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// The names of all metrics. Code, tests and rules use these.
+const (
+	BuildInfo = "dodai_build_info"
+	ModeArmed = "dodai_mode_armed"
+
+	DeviceUp           = "dodai_device_up"
+	DevicePolls        = "dodai_device_polls_total"
+	DevicePollFailures = "dodai_device_poll_failures_total"
+
+	UPSInfo             = "dodai_ups_info"
+	UPSStatus           = "dodai_ups_status"
+	UPSChargeRatio      = "dodai_ups_battery_charge_ratio"
+	UPSRuntimeSeconds   = "dodai_ups_battery_runtime_seconds"
+	UPSBatteryVolts     = "dodai_ups_battery_volts"
+	UPSInputVolts       = "dodai_ups_input_volts"
+	UPSOutputVolts      = "dodai_ups_output_volts"
+	UPSLoadRatio        = "dodai_ups_load_ratio"
+	UPSRealpowerWatts   = "dodai_ups_realpower_watts"
+	UPSTemperature      = "dodai_ups_temperature_celsius"
+	UPSReadingAge       = "dodai_ups_reading_age_seconds"
+	UPSOnBatterySeconds = "dodai_ups_on_battery_seconds"
+
+	PowerMargin      = "dodai_power_margin_seconds"
+	PowerAvailable   = "dodai_power_available_seconds"
+	ShutdownNeed     = "dodai_shutdown_need_seconds"
+	ShutdownReserve  = "dodai_shutdown_reserve_seconds"
+	ShutdownDecided  = "dodai_shutdown_decided"
+	BootHold         = "dodai_boot_hold"
+	Alert            = "dodai_alert"
+	SPOFOpen         = "dodai_spof_open"
+	Events           = "dodai_events_total"
+	DrillEvents      = "dodai_drill_events_total"
+	DrillLastSuccess = "dodai_drill_last_success_timestamp_seconds"
+
+	PSUStateName    = "dodai_psu_state"
+	PSUInput        = "dodai_psu_input"
+	PSUWatts        = "dodai_psu_watts"
+	PSUCapacity     = "dodai_psu_capacity_watts"
+	RedundancyState = "dodai_redundancy_state"
+	SystemWatts     = "dodai_system_watts"
+
+	ArrayStateName = "dodai_array_state"
+	ArrayTolerance = "dodai_array_tolerance_members"
+	ArrayMissing   = "dodai_array_missing_members"
+	ArrayFailing   = "dodai_array_failing_members"
+	ArraySpares    = "dodai_array_spare_members"
+	ArrayProgress  = "dodai_array_activity_progress_ratio"
+
+	DiskVerdict     = "dodai_disk_verdict"
+	DiskInfo        = "dodai_disk_info"
+	DiskTemperature = "dodai_disk_temperature_celsius"
+	DiskPowerOn     = "dodai_disk_power_on_seconds"
+	DiskWear        = "dodai_disk_wear_ratio"
+
+	HostInfo       = "dodai_host_info"
+	HostUptime     = "dodai_host_uptime_seconds"
+	HostLoad       = "dodai_host_load1"
+	HostMemorySize = "dodai_host_memory_size_bytes"
+	HostMemoryUsed = "dodai_host_memory_used_bytes"
+)
+
+// gauges has one row for each metric that a scrape makes from the state.
+var gauges = []struct {
+	name, help string
+	labels     []string
+}{
+	{ModeArmed, "Whether decisions are acted upon (1) or only recorded (0).", nil},
+
+	{DeviceUp, "Whether the device's last reading is fresh.", []string{"device", "kind", "driver"}},
+
+	{UPSInfo, "What the UPS says of itself.", []string{"ups", "manufacturer", "model", "serial", "firmware"}},
+	{UPSStatus, "Whether a flag of NUT's ups.status is set; no series while the status is not known.", []string{"ups", "flag"}},
+	{UPSChargeRatio, "Charge of the battery, 0 to 1.", []string{"ups"}},
+	{UPSRuntimeSeconds, "Time on battery that the UPS itself predicts.", []string{"ups"}},
+	{UPSBatteryVolts, "Voltage of the battery.", []string{"ups"}},
+	{UPSInputVolts, "Voltage of the input.", []string{"ups"}},
+	{UPSOutputVolts, "Voltage of the output.", []string{"ups"}},
+	{UPSLoadRatio, "Load as a part of the nominal power, 0 to 1 and above when overloaded.", []string{"ups"}},
+	{UPSRealpowerWatts, "Real power of the load.", []string{"ups"}},
+	{UPSTemperature, "Temperature in the UPS.", []string{"ups"}},
+	{UPSReadingAge, "Age of the last good reading; no series before the first.", []string{"ups"}},
+	{UPSOnBatterySeconds, "How long the present outage has lasted; 0 on line.", []string{"ups"}},
+
+	{PowerMargin, "Seconds available on battery beyond need and reserve; no series while nothing credible says so.", nil},
+	{PowerAvailable, "Seconds the power path that decides could still carry the host.", nil},
+	{ShutdownNeed, "Seconds a clean shutdown takes, without the reserve.", nil},
+	{ShutdownReserve, "Seconds kept on top of the need.", nil},
+	{ShutdownDecided, "Whether the host has to go down now.", nil},
+	{BootHold, "Whether heavy services are held back after boot.", nil},
+	{Alert, "An alert that stands; no series when it does not. The device is empty for the host.", []string{"alert", "device"}},
+	{SPOFOpen, "Whether the component's loss alone would stop this server or lose its data.", []string{"component"}},
+
+	{PSUStateName, "Whether the power supply is in the state.", []string{"psu", "state"}},
+	{PSUInput, "Whether the power supply says so of its input.", []string{"psu", "input"}},
+	{PSUWatts, "Power of the supply: output where measured, else input.", []string{"psu"}},
+	{PSUCapacity, "Rated power of the supply.", []string{"psu"}},
+	{RedundancyState, "Whether the supplies of the domain are in the state of redundancy.", []string{"domain", "state"}},
+	{SystemWatts, "Power the server draws, as its management controller measures it.", []string{"device"}},
+
+	{ArrayStateName, "Whether the array is in the state.", []string{"array", "state"}},
+	{ArrayTolerance, "How many more members may fail, whichever they are.", []string{"array"}},
+	{ArrayMissing, "Slots without a working member.", []string{"array"}},
+	{ArrayFailing, "Members that are failed, offline or missing.", []string{"array"}},
+	{ArraySpares, "Hot spares this array can take.", []string{"array"}},
+	{ArrayProgress, "Progress of what the array is busy with, 0 to 1; no series while nothing runs.", []string{"array", "activity"}},
+
+	{DiskVerdict, "Whether the disk's own health data amounts to the verdict.", []string{"disk", "verdict"}},
+	{DiskInfo, "What the disk says of itself.", []string{"disk", "model", "serial", "firmware", "protocol"}},
+	{DiskTemperature, "Temperature of the disk.", []string{"disk"}},
+	{DiskPowerOn, "How long the disk has been powered, in its whole life.", []string{"disk"}},
+	{DiskWear, "Used part of an SSD's endurance, 0 to 1 and above.", []string{"disk"}},
+
+	{HostInfo, "The machine the agent runs on.", []string{"name", "os", "kernel"}},
+	{HostUptime, "Time since the host booted.", nil},
+	{HostLoad, "Load average over one minute.", nil},
+	{HostMemorySize, "Memory of the host.", nil},
+	{HostMemoryUsed, "Memory in use.", nil},
+}
+
+// descs are the rows of gauges in the form the library wants.
+var descs = func() map[string]*prometheus.Desc {
+	m := make(map[string]*prometheus.Desc, len(gauges))
+	for _, g := range gauges {
+		m[g.name] = prometheus.NewDesc(g.name, g.help, g.labels, nil)
+	}
+	return m
+}()
