@@ -34,7 +34,6 @@ type driver struct {
 	identity       identity
 	ratings        ratings
 	ratedAt        time.Time // when ratings were read; zero: never
-	cells          float64   // factor from the reported battery voltage to the string's; 0: not known
 }
 
 var _ drivers.Driver = (*driver)(nil)
@@ -93,7 +92,7 @@ func (d *driver) connect(ctx context.Context) error {
 		return drivers.Classify(err)
 	}
 	d.link.conn = conn // whether a reply may still come is known from before
-	d.misses, d.cells = 0, 0
+	d.misses = 0
 	d.vendor.done = d.set.noVendor || d.vendor.mute
 	d.rating.done = d.set.noRating || d.rating.mute
 	return nil

@@ -164,11 +164,11 @@ func (in *inbox) judge(line []byte) ([]byte, error) {
 	return line[start:], nil
 }
 
-// isNAK knows (NAK of Voltronic units, NAK, and "UPS No Ack" of Hunnox ones. An identity
+// isNAK knows "(NAK" of Voltronic units, NAK, and "UPS No Ack" of Hunnox ones. An identity
 // that contains the letters is no refusal. Source: manual page of nutdrv_qx.
 func isNAK(line []byte) bool {
-	line = bytes.TrimSpace(bytes.TrimLeft(line, "("))
-	return bytes.HasPrefix(line, []byte("NAK")) || bytes.EqualFold(line, []byte("UPS No Ack"))
+	identity := bytes.HasPrefix(line, []byte("#"))
+	return !identity && bytes.Contains(line, []byte("NAK")) || bytes.Equal(bytes.TrimSpace(line), []byte("UPS No Ack"))
 }
 
 // answered: a line has ended, or a frame has begun.

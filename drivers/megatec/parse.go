@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/dodai-agent/dodai/drivers"
 )
@@ -87,11 +88,13 @@ func optNumber(token []byte, lo, hi float64) *float64 {
 type ratings struct{ Volts, Amps, Battery, Hz *float64 }
 
 // parseF decodes a ratings reply, "#220.0 000 024.0 50.0": volts, amperes, battery volts,
-// hertz. Zero is a rating nobody has and counts as absent.
+// hertz. Zero is a rating nobody has and counts as absent; words make it a reply to
+// something else.
 func parseF(frame []byte) (ratings, error) {
 	body, marked := bytes.CutPrefix(frame, []byte("#"))
 	tokens := bytes.Fields(body)
-	if !marked || len(frame) > maxFrame || len(tokens) < 4 {
+	words := bytes.ContainsFunc(body, func(r rune) bool { return unicode.IsLetter(r) })
+	if !marked || len(frame) > maxFrame || len(tokens) < 4 || words {
 		return ratings{}, drivers.Protocol("ratings reply", frame, "'#' and 4 numbers")
 	}
 	var r ratings

@@ -128,8 +128,12 @@ func set(vars dodai.Vars, name string, v *float64) {
 	}
 }
 
-// maxCell is more than one lead-acid cell ever has, in volts, and less than any battery.
-const maxCell = 3.5
+// A lead-acid cell has 2 V nominal and is always between these, in volts; no battery is.
+const (
+	cellNominal = 2
+	minCell     = 1.2
+	maxCell     = 3
+)
 
 // battery reports the voltage of the whole string, whichever way the unit reports it, and
 // what may be guessed from it.
@@ -145,44 +149,19 @@ func (d *driver) battery(r *dodai.Reading, s status) {
 	if s.Battery == nil {
 		return
 	}
-	perCell := *s.Battery > 0 && *s.Battery < maxCell && !s.has(bitStandby)
-	if perCell {
-		r.Vars["battery.voltage.cell"] = dodai.Num(*s.Battery)
-	}
-	if perCell && nominal == 0 {
-		r.Notes = append(r.Notes, "the unit reports the voltage of one cell and no nominal battery voltage: set battery_nominal to get the string's")
-		return
-	}
 	volts := *s.Battery
-	if perCell {
-		volts = math.Round(volts*d.stringCells(s, nominal)*100) / 100
+	if volts > minCell && volts < maxCell && !s.has(bitStandby) {
+		r.Vars["battery.voltage.cell"] = dodai.Num(volts)
+		if nominal == 0 {
+			r.Notes = append(r.Notes, "the unit reports the voltage of one cell and no nominal battery voltage: set battery_nominal to get the string's")
+			return
+		}
+		volts = math.Round(volts*math.Round(nominal/cellNominal)*100) / 100
 	}
 	r.Vars[dodai.BatteryVoltage] = dodai.Num(volts)
 	if charge, ok := d.estimate(volts, nominal); ok {
 		r.Vars["battery.charge.estimated"] = dodai.Num(charge)
 	}
-}
-
-// multipliers are the numbers of cells in a string, as they are built. Source: the list
-// nutdrv_qx tries.
-var multipliers = []float64{120, 100, 80, 60, 48, 36, 30, 24, 18, 12, 8, 6, 4, 3, 2}
-
-// stringCells is how many cells the string has: the first number that brings the voltage
-// near nominal. What was found with the mains present is kept, because a discharged cell
-// looks like one of a longer string; where nothing fits a cell counts as 2 V.
-func (d *driver) stringCells(s status, nominal float64) float64 {
-	if d.cells > 0 {
-		return d.cells
-	}
-	for _, m := range multipliers {
-		if v := *s.Battery * m; v >= 0.8*nominal && v <= 1.25*nominal {
-			if !s.has(bitUtilityFail) {
-				d.cells = m
-			}
-			return m
-		}
-	}
-	return math.Round(nominal / 2)
 }
 
 // estimate guesses the charge in percent. The voltage sags under load and the float

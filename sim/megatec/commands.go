@@ -30,6 +30,9 @@ func (u *UPS) answer(query string) (text string, reply bool) {
 	}
 	switch query {
 	case "Q1":
+		if u.frame != "" {
+			return u.frame, true
+		}
 		return u.m.statusFrame(), true
 	case "I":
 		return fmt.Sprintf("#%-15.15s %-10.10s %-10.10s", u.cfg.Vendor, u.cfg.Model, u.cfg.Firmware), true

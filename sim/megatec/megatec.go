@@ -96,6 +96,7 @@ type UPS struct {
 	behaviour Behaviour
 	delay     time.Duration
 	hung      bool
+	frame     string // in place of the model's; empty: none
 	asked     map[string]int
 	term      *terminal // nil for a UPS without one
 	closed    bool
@@ -194,6 +195,14 @@ func (u *UPS) Behave(b Behaviour, delay time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.behaviour, u.delay = b, delay
+}
+
+// SetFrame makes the unit answer Q1 with this text, such as one recorded from a real unit,
+// whatever its state; empty lets the state decide again.
+func (u *UPS) SetFrame(frame string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.frame = frame
 }
 
 // Exchanges is how many requests have come in, answered or not.
