@@ -71,6 +71,7 @@ func inStep(err error) bool {
 	return err == nil || ok && meanings[e.token].inStep
 }
 
-// errHungUp marks a connection that was found closed before any byte of a reply came:
-// upsd closes one that was idle for 60 s, and a restarted upsd closes all.
-var errHungUp = errors.New("connection closed before a reply")
+// errUseless marks a connection that was found closed, or out of step, before any byte
+// of a reply came: upsd closes one that was idle for 60 s, and a restarted upsd closes
+// all. Asking again on a new one is the same request.
+var errUseless = errors.New("connection of no more use")

@@ -1,6 +1,7 @@
 package nut
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,8 @@ func (d *driver) Poll(ctx context.Context) (dodai.Reading, error) {
 	}
 	reused := d.s != nil
 	vars, err := d.ask(ctx)
-	if reused && errors.Is(err, errHungUp) {
-		d.log.Debug("upsd had closed the connection, opening another", "err", err)
+	if reused && errors.Is(err, errUseless) {
+		d.log.Debug("opening another connection", "err", err)
 		vars, err = d.ask(ctx)
 	}
 	if err != nil {
@@ -146,7 +147,9 @@ func (d *driver) encrypt(ctx context.Context, s *session) error {
 		return nil
 	}
 	if err != nil {
-		return d.fail("STARTTLS", err)
+		e := d.fail("STARTTLS", err)
+		e.Hint = cmp.Or(e.Hint, "check the options tls and cafile")
+		return e
 	}
 	return nil
 }

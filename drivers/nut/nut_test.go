@@ -68,6 +68,20 @@ func TestPollReopensWhatUPSDClosedWhileIdle(t *testing.T) {
 	}
 }
 
+// TestPollUsesNoReplyTwice: what came behind a reply is not the answer to the next
+// request.
+func TestPollUsesNoReplyTwice(t *testing.T) {
+	f := newFake(t, "u1")
+	d := open(t, map[string]string{"address": f.addr() + "/u1"})
+	for _, status := range []string{"OL", "OB", "OL", "OB LB"} {
+		reply := listVarReply("u1", map[string]string{"ups.status": status})
+		f.change(func(f *fakeUPSD) { f.raw = reply + reply })
+		if r, err := poll(t, d, time.Second); err != nil || r.Status.String() != status {
+			t.Errorf("poll = %v, %v, want %s", r.Status, err, status)
+		}
+	}
+}
+
 func TestPollErrors(t *testing.T) {
 	tests := []struct {
 		name    string

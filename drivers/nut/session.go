@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +25,7 @@ type session struct {
 }
 
 func newSession(conn net.Conn) *session {
+	conn = newQuickAck(conn)
 	return &session{conn: conn, talk: conn, r: newReader(conn)}
 }
 
@@ -46,12 +46,12 @@ func (s *session) bound(ctx context.Context) (release func()) {
 	}
 }
 
-// ask sends one request and waits until the reply begins. The error wraps errHungUp
-// where the connection turns out to have been closed.
+// ask sends one request and waits until the reply begins. The error wraps errUseless
+// where the connection turns out to be good for nothing before that.
 func (s *session) ask(words ...string) error {
 	if n := s.r.Buffered(); n > 0 {
 		early, _ := s.r.Peek(n)
-		return drivers.Protocol("bytes nobody asked for", early, "silence between reply and request")
+		return fmt.Errorf("%w: %w", errUseless, drivers.Protocol("bytes nobody asked for", early, "silence between reply and request"))
 	}
 	_, err := io.WriteString(s.talk, joinWords(words...)+"\n")
 	if err == nil {
@@ -61,7 +61,7 @@ func (s *session) ask(words ...string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrClosedPipe):
-		return drivers.Unreachable(fmt.Errorf("%w: %w", errHungUp, err))
+		return drivers.Unreachable(fmt.Errorf("%w: %w", errUseless, err))
 	default:
 		return drivers.Unreachable(err)
 	}
@@ -110,18 +110,18 @@ func (s *session) startTLS(ctx context.Context, config *tls.Config) error {
 	return nil
 }
 
+// classifyTLS tells a certificate we do not take from a handshake that goes wrong, and
+// that from a broken connection.
 func classifyTLS(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("%w: upsd's certificate is not accepted: %w", drivers.ErrDenied, err)
 	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return fmt.Errorf("%w: upsd's certificate is not accepted: %w", drivers.ErrDenied, err)
+	err = fmt.Errorf("TLS handshake: %w", err)
+	// An alert is a word of the server's, though package tls wraps it like a broken wire.
+	op, ok := errors.AsType[*net.OpError](err)
+	alert := ok && op.Op == "remote error"
+	if c := drivers.Classify(err); !alert && errors.Is(c, drivers.ErrUnreachable) {
+		return c
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return fmt.Errorf("%w: TLS handshake: %w", drivers.ErrProtocol, err)
-	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
-		return fmt.Errorf("%w: TLS handshake: %w", drivers.ErrProtocol, err)
-	}
-	return drivers.Unreachable(fmt.Errorf("TLS handshake: %w", err))
+	return fmt.Errorf("%w: %w", drivers.ErrProtocol, err)
 }
