@@ -63,7 +63,7 @@ func (d *decider) observe(factors map[string]float64) {
 	for _, dev := range d.s.Devices {
 		switch dev.Kind {
 		case dodai.KindUPS:
-			u := &ups{name: dev.Name, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name)}
+			u := &ups{name: dev.Name, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name), doom: ReasonNone}
 			u.observe()
 			u.noteSilence()
 			d.upses = append(d.upses, u)

@@ -1,0 +1,350 @@
+package drill
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/collectors"
+)
+
+// PlayOptions say how a scenario is played. The zero value plays it as it stands.
+type PlayOptions struct {
+	Seed       uint64  // of everything random
+	Jitter     bool    // each device's first poll comes somewhere in its first interval
+	FailRate   float64 // part of the reads that fail, each attempt on its own; 0 to 1
+	ClockSteps bool    // the wall clock is stepped by up to an hour either way, again and again
+
+	// Config, when not nil, replaces the scenario's own policy, and Factors are the
+	// learned factors of policy.Policy, by UPS name.
+	Config  *policy.Config
+	Factors map[string]float64
+
+	// Start, when not nil, is the snapshot to start from: its devices say what they say
+	// there until the scenario says otherwise, and time goes on from its At. Memory is
+	// what the agent remembers then. Bind names for each UPS of the snapshot the UPS of
+	// the scenario whose part it takes. Without Bind one of the same name is taken, then
+	// in order of their names whatever is left.
+	Start  *dodai.Snapshot
+	Memory policy.Memory
+	Bind   map[string]string
+}
+
+// Result is what came of a scenario. Its JSON is the documented answer line.
+type Result struct {
+	ID         string           `json:"id"`
+	Shutdown   bool             `json:"shutdown"`
+	AtS        *float64         `json:"at_s"` // seconds from the start; nil: nothing was decided
+	Reason     policy.Reason    `json:"reason"`
+	Alerts     []policy.AlertID `json:"alerts"` // in the order in which they were first raised
+	BootHold   bool             `json:"boot_hold"`
+	PowerCycle bool             `json:"power_cycle"`
+
+	// Decision is the one to go down; without one it is the last that was made.
+	Decision policy.Decision `json:"-"`
+	// DetectedS is when the first event or alert came; nil: there was none.
+	DetectedS *float64 `json:"-"`
+	Timeline  []Entry  `json:"-"`
+	// Polls and Decisions count what the playing took.
+	Polls, Decisions int `json:"-"`
+}
+
+// playFrom is the monotonic instant at which a scenario begins that starts from nothing:
+// the host has been up, and the agent running, for a long time.
+const playFrom = 1000 * time.Hour
+
+// player is a scenario being played.
+type player struct {
+	s    *Scenario
+	opts PlayOptions
+	rng  *rand.Rand
+	pol  policy.Policy
+
+	base    time.Duration // monotonic instant of the scenario's start
+	now     time.Duration // from the start
+	wall    time.Time     // at the start, with all steps of the clock
+	step    time.Duration // next random step of the clock
+	bind    map[string]string
+	psuLost map[string]bool // by UPS of the scenario
+
+	running bool
+	off     time.Duration // when the host is off, after the decision; 0: it is up
+	snap    *dodai.Snapshot
+	mem     policy.Memory
+	saved   []byte // the memory while no agent runs
+	devices []*playedDevice
+	last    policy.Decision
+	events  []happening
+	out     Result
+}
+
+// playedDevice is one device with its schedule.
+type playedDevice struct {
+	state    dodai.DeviceState
+	begin    *dodai.Reading // what it says where the scenario says nothing
+	schedule collectors.Schedule
+	next     time.Duration
+}
+
+// Play plays the scenario on virtual time, through the policy and the schedule that the
+// agent uses. Equal options give equal results. The error is ctx's, or says that the
+// start snapshot does not fit the scenario.
+func Play(ctx context.Context, s *Scenario, opts PlayOptions) (Result, error) {
+	p := &player{
+		s: s, opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 0x646f646169)),
+		base: playFrom, wall: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), psuLost: map[string]bool{},
+		running: true, mem: opts.Memory, events: s.events,
+		out: Result{ID: s.ID, Reason: policy.ReasonNone, Alerts: []policy.AlertID{}},
+	}
+	p.pol = policy.Policy{Config: s.Config, Factors: opts.Factors}
+	if opts.Config != nil {
+		p.pol.Config = *opts.Config
+	}
+	if err := p.setUp(); err != nil {
+		return Result{}, fmt.Errorf("play %s: %w", s.ID, err)
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return Result{}, err
+		}
+		if !p.advance() {
+			break
+		}
+	}
+	p.finish()
+	return p.out, nil
+}
+
+func (p *player) setUp() error {
+	var err error
+	if p.opts.Start != nil {
+		p.base, p.wall = p.opts.Start.At, p.opts.Start.Wall
+		p.snap, err = p.fromSnapshot(p.opts.Start)
+	} else {
+		p.snap = p.fromDefaults()
+	}
+	if p.opts.ClockSteps {
+		p.step = p.randomStep()
+	}
+	for _, d := range p.devices {
+		d.next = 0
+		if p.opts.Jitter {
+			d.next = time.Duration(p.rng.Float64() * float64(d.schedule.Line))
+		}
+	}
+	return err
+}
+
+// advance goes to the next instant at which something happens, and does it. It returns
+// false at the end.
+func (p *player) advance() bool {
+	t := p.s.End + 1
+	if len(p.events) > 0 {
+		t = min(t, p.events[0].at)
+	}
+	if p.alive() {
+		for _, d := range p.devices {
+			t = min(t, d.next)
+		}
+		if next := p.last.Next; next != 0 {
+			t = min(t, max(next-p.base, p.now))
+		}
+	}
+	if p.step != 0 {
+		t = min(t, p.step)
+	}
+	if t > p.s.End {
+		return false
+	}
+	p.now = max(t, p.now)
+	for len(p.events) > 0 && p.events[0].at <= p.now {
+		p.happen(p.events[0])
+		p.events = p.events[1:]
+	}
+	if p.step != 0 && p.step <= p.now {
+		p.wall = p.wall.Add(time.Duration((p.rng.Float64()*2 - 1) * float64(time.Hour)))
+		p.step = p.randomStep()
+	}
+	p.watch()
+	return true
+}
+
+func (p *player) randomStep() time.Duration {
+	return p.now + time.Duration((1+p.rng.Float64()*60)*float64(time.Second))
+}
+
+// alive reports whether the agent runs on a host that is up.
+func (p *player) alive() bool {
+	if p.off != 0 && p.now >= p.off {
+		p.stop()
+	}
+	return p.running
+}
+
+// watch polls what is due, and decides on each reading or when a rule asked for it.
+func (p *player) watch() {
+	if !p.alive() {
+		return
+	}
+	polled := false
+	for _, d := range p.devices {
+		if d.next <= p.now {
+			p.poll(d)
+			p.decide()
+			d.next = d.schedule.Next(p.now, p.now, d.state.Failures, p.last.Fast[d.state.Name])
+			polled = true
+		}
+	}
+	if next := p.last.Next; !polled && next != 0 && next <= p.mono() {
+		p.decide()
+	}
+}
+
+func (p *player) mono() time.Duration { return p.base + p.now }
+
+// poll asks one device, which takes no time.
+func (p *player) poll(d *playedDevice) {
+	p.out.Polls++
+	reading, ok := p.read(d)
+	if p.opts.FailRate > 0 && p.rng.Float64() < p.opts.FailRate {
+		ok = false
+	}
+	st := d.state
+	if ok {
+		st.Reading, st.At, st.Err, st.Failures, st.FailingSince = reading, p.mono(), "", 0, 0
+		st.Polls++
+	} else {
+		if st.Failures++; st.Failures == 1 {
+			st.FailingSince = p.mono()
+		}
+		st.Err = "no answer"
+	}
+	d.state = st
+	p.snap = p.snap.With(&st, p.mono(), p.wall.Add(p.now))
+}
+
+func (p *player) read(d *playedDevice) (*dodai.Reading, bool) {
+	if d.state.Kind == dodai.KindPSUs {
+		return p.readPSUs(d), true
+	}
+	st := p.s.StateFrom(d.begin, p.now, p.bind[d.state.Name])
+	return &st.Reading, st.Reachable
+}
+
+func (p *player) readPSUs(d *playedDevice) *dodai.Reading {
+	r := d.begin.Clone()
+	r.PSUs = slices.Clone(r.PSUs)
+	for i := range r.PSUs {
+		for _, path := range p.snap.Paths {
+			if path.PSU == r.PSUs[i].ID && p.psuLost[p.bind[path.UPS]] && path.UPS != "" {
+				r.PSUs[i].State, r.PSUs[i].Input = dodai.PSUInputLost, dodai.InputLost
+			}
+		}
+	}
+	return r
+}
+
+func (p *player) decide() {
+	d, mem := p.pol.Decide(p.snap, p.mem, p.mono())
+	p.out.Decisions++
+	p.mem, p.last = mem, d
+	p.note(d)
+	if !d.Shutdown || p.out.Shutdown {
+		return
+	}
+	p.out.Shutdown, p.out.Reason, p.out.Decision = true, d.Reason, d
+	p.out.AtS = new(p.seconds())
+	p.entry("decision", d.Explanation)
+	p.off = p.now + d.Need + 1
+}
+
+// note writes down what a decision shows.
+func (p *player) note(d policy.Decision) {
+	for _, e := range d.Events {
+		what := string(e.Name)
+		if e.Name == dodai.EventAlertRaised || e.Name == dodai.EventAlertCleared {
+			what = "alert"
+		}
+		p.entry(what, e.Text)
+		if p.out.DetectedS == nil {
+			p.out.DetectedS = new(p.seconds())
+		}
+	}
+	for _, a := range d.Alerts {
+		if !slices.Contains(p.out.Alerts, a.ID) {
+			p.out.Alerts = append(p.out.Alerts, a.ID)
+		}
+	}
+	if d.BootHold && !p.out.BootHold {
+		p.out.BootHold = true
+		p.entry("note", "the start of heavy services is held back")
+	}
+}
+
+func (p *player) entry(what, text string) {
+	p.out.Timeline = append(p.out.Timeline, Entry{AtS: p.seconds(), What: what, Text: text})
+}
+
+// seconds is the time since the start, in milliseconds' precision.
+func (p *player) seconds() float64 { return math.Round(p.now.Seconds()*1000) / 1000 }
+
+func (p *player) happen(e happening) {
+	switch e.what {
+	case "agent_stop":
+		p.entry(e.what, "the agent stops")
+		p.stop()
+	case "agent_start":
+		p.entry(e.what, "the agent starts")
+		p.start()
+	case "host_boot":
+		p.entry(e.what, "the host boots")
+		p.stop()
+		p.snap.BootedAt = p.mono()
+		p.start()
+	case "clock_step":
+		p.wall = p.wall.Add(e.step)
+	case "psu_input_lost":
+		p.psuLost[e.ups] = true
+	}
+}
+
+// stop ends the agent. What it remembers goes to disk, as JSON.
+func (p *player) stop() {
+	if !p.running {
+		return
+	}
+	p.running = false
+	p.saved, _ = json.Marshal(p.mem)
+}
+
+// start begins anew with what the agent before has left, and polls at once.
+func (p *player) start() {
+	p.stop()
+	p.mem, p.last, p.running, p.off = policy.Memory{}, policy.Decision{}, true, 0
+	if err := json.Unmarshal(p.saved, &p.mem); err != nil {
+		p.entry("note", "what the agent remembered cannot be read: "+err.Error())
+	}
+	snap := *p.snap
+	snap.At, snap.AgentStartedAt, snap.Devices = p.mono(), p.mono(), nil
+	for _, d := range p.devices {
+		d.state = dodai.DeviceState{Name: d.state.Name, Kind: d.state.Kind, Driver: d.state.Driver, StaleAfter: d.state.StaleAfter}
+		d.next = p.now
+		snap.Devices = append(snap.Devices, new(d.state))
+	}
+	p.snap = &snap
+}
+
+func (p *player) finish() {
+	if !p.out.Shutdown {
+		p.out.Decision = p.last
+		return
+	}
+	at := time.Duration(*p.out.AtS * float64(time.Second))
+	p.out.PowerCycle = p.s.mainsBack(at)
+}

@@ -1,0 +1,78 @@
+package drill
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// SimulateOptions say how `dodai simulate` plays its files.
+type SimulateOptions struct {
+	Seed     uint64
+	Jitter   bool
+	FailRate float64
+	// Violations gets a line per expectation that did not hold; nil: they only count.
+	Violations io.Writer
+}
+
+// Simulate plays scenario files and writes one JSON object a line. ok is false when an
+// expectation did not hold. A file that cannot be read is an error, before anything is
+// played.
+func Simulate(ctx context.Context, w io.Writer, files []string, opts SimulateOptions) (ok bool, err error) {
+	scenarios := make([]*Scenario, len(files))
+	for i, file := range files {
+		if scenarios[i], err = Load(file); err != nil {
+			return false, err
+		}
+	}
+	ok = true
+	enc := json.NewEncoder(w)
+	for _, s := range scenarios {
+		result, err := Play(ctx, s, PlayOptions{Seed: opts.Seed, Jitter: opts.Jitter, FailRate: opts.FailRate})
+		if err != nil {
+			return false, err
+		}
+		if err := enc.Encode(result); err != nil {
+			return false, fmt.Errorf("simulate: %w", err)
+		}
+		for _, v := range result.Check(s.Expect) {
+			ok = false
+			if opts.Violations != nil {
+				fmt.Fprintf(opts.Violations, "%s: %s\n", s.ID, v)
+			}
+		}
+	}
+	return ok, nil
+}
+
+// Check lists the expectations that did not hold, with what came and what was wanted.
+func (r *Result) Check(e Expect) []string {
+	var out []string
+	miss := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if e.Shutdown != nil && *e.Shutdown != r.Shutdown {
+		miss("shutdown is %v, want %v (%s)", r.Shutdown, *e.Shutdown, r.Decision.Explanation)
+	}
+	if r.AtS != nil && e.NotBeforeS != nil && *r.AtS < *e.NotBeforeS {
+		miss("decided at %g s, want not before %g s (%s)", *r.AtS, *e.NotBeforeS, r.Decision.Explanation)
+	}
+	if r.AtS != nil && e.NotAfterS != nil && *r.AtS > *e.NotAfterS {
+		miss("decided at %g s, want not after %g s (%s)", *r.AtS, *e.NotAfterS, r.Decision.Explanation)
+	}
+	if e.Reason != nil && *e.Reason != r.Reason {
+		miss("reason is %s, want %s (%s)", r.Reason, *e.Reason, r.Decision.Explanation)
+	}
+	for _, a := range e.Alerts {
+		if !slices.Contains(r.Alerts, a) {
+			miss("alert %s was not raised, only %v", a, r.Alerts)
+		}
+	}
+	if e.BootHold != nil && *e.BootHold != r.BootHold {
+		miss("boot hold is %v, want %v", r.BootHold, *e.BootHold)
+	}
+	if e.PowerCycle != nil && *e.PowerCycle != r.PowerCycle {
+		miss("power cycle is %v, want %v", r.PowerCycle, *e.PowerCycle)
+	}
+	return out
+}
