@@ -72,12 +72,8 @@ func Open(ctx context.Context, s Settings) (*Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode := &serial.Mode{BaudRate: s.Baud, DataBits: 8}
 	hasLines := modemLines(l.guard)
-	if hasLines {
-		mode.InitialStatusBits = &serial.ModemOutputBits{DTR: s.Lines.DTR, RTS: s.Lines.RTS}
-	}
-	port, err := serial.Open(l.path, mode)
+	port, err := serial.Open(l.path, s.mode(hasLines))
 	if err != nil {
 		err = l.explain(err)
 		l.release()
@@ -92,6 +88,17 @@ func Open(ctx context.Context, s Settings) (*Port, error) {
 		}
 	}
 	return p, nil
+}
+
+// mode is what the library needs to know. The lines go with the open call, because a cable
+// may switch the load off while they stand at the default; where there are none, asking for
+// them would make the open fail.
+func (s Settings) mode(hasLines bool) *serial.Mode {
+	m := &serial.Mode{BaudRate: s.Baud, DataBits: 8, Parity: serial.NoParity, StopBits: serial.OneStopBit}
+	if hasLines {
+		m.InitialStatusBits = &serial.ModemOutputBits{DTR: s.Lines.DTR, RTS: s.Lines.RTS}
+	}
+	return m
 }
 
 // modemLines reports whether the port has modem lines at all: a pseudo-terminal and some
