@@ -13,7 +13,6 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/dodai-agent/dodai"
-	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/e2e/peer"
 )
 
@@ -216,5 +215,3 @@ func writeFile(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
-
-var _ = drivers.ErrNoData

@@ -116,7 +116,7 @@ func (f *facts) unsettled() bool {
 
 // spofs names the members that fill, alone, a slot the array cannot lose.
 func (f *facts) spofs(red redundancy) []string {
-	if red.spofs == nil || f.unsettled() {
+	if red.spofs == nil {
 		return nil
 	}
 	var names []string

@@ -59,14 +59,8 @@ func redundancyOf(level string, l layout, slotUp []bool, extra int) redundancy {
 		return redundancy{}
 	}
 	r := redundancy{known: true}
-	if sets == nil { // a RAID 10 of unknown layout survives copies-1 for certain
-		r.left = max(l.copies(), 2) - 1 - extra
-		for _, up := range slotUp {
-			if !up {
-				r.left--
-			}
-		}
-		r.left = max(r.left, 0) // whether data is gone, only md can say
+	if sets == nil {
+		r.left = leftUnknownLayout(l, slotUp, extra)
 	} else {
 		r.left = sets.left(slotUp) - extra
 	}
@@ -74,6 +68,22 @@ func redundancyOf(level string, l layout, slotUp []bool, extra int) redundancy {
 		r.spofs = spofSlots(sets, slotUp)
 	}
 	return r
+}
+
+// leftUnknownLayout is for a RAID 10 whose copies may be anywhere: it survives one
+// failure less than it has copies for certain, and whether data is gone after more,
+// only md can say.
+func leftUnknownLayout(l layout, slotUp []bool, extra int) int {
+	missing := extra
+	for _, up := range slotUp {
+		if !up {
+			missing++
+		}
+	}
+	if missing >= len(slotUp) {
+		return -1
+	}
+	return max(max(l.copies(), 2)-1-missing, 0)
 }
 
 // failureSet is a group of slots of which all but spare many must stay.
@@ -92,9 +102,9 @@ func failureSets(level string, l layout, disks int) failureSetList {
 	case "raid1", "multipath":
 		return failureSetList{{spare: disks - 1}}
 	case "raid4", "raid5":
-		return failureSetList{{spare: 1}}
+		return failureSetList{{spare: min(1, disks-1)}}
 	case "raid6":
-		return failureSetList{{spare: 2}}
+		return failureSetList{{spare: min(2, disks-1)}}
 	case "raid10":
 		var list failureSetList
 		for _, set := range l.copySets(disks) {

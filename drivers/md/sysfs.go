@@ -122,7 +122,13 @@ func readArray(ctx context.Context, root, dir string) (rawArray, error) {
 			return raw, err
 		}
 		m.gone = dangling(root, filepath.Join(sub, "block"))
+		if !isDir(sub) { // removed meanwhile: files that are not there say nothing
+			return raw, fmt.Errorf("%s: %w", sub, fs.ErrNotExist)
+		}
 		raw.members = append(raw.members, m)
+	}
+	if !isDir(dir) {
+		return raw, errStopped
 	}
 	return raw, nil
 }
@@ -155,10 +161,10 @@ func readAttr(path string) (string, error) {
 	return strings.TrimSpace(string(data)), err
 }
 
-// absent reports that a file is not there or that its owner went away (ENODEV), or
-// that this kernel has nothing to say in it.
+// absent reports that a file is not there, or that this kernel has nothing to say in
+// it. ENODEV is neither: the member or array it belonged to went away.
 func absent(err error) bool {
-	return slices.ContainsFunc([]error{fs.ErrNotExist, syscall.ENODEV, syscall.EINVAL, syscall.EOPNOTSUPP},
+	return slices.ContainsFunc([]error{fs.ErrNotExist, syscall.EINVAL, syscall.EOPNOTSUPP},
 		func(target error) bool { return errors.Is(err, target) })
 }
 
