@@ -133,8 +133,11 @@ func transportError(err error) error {
 	}
 	if c := drivers.Classify(err); !errors.Is(c, drivers.ErrUnreachable) && !errors.Is(c, drivers.ErrDenied) {
 		text := cut(err.Error(), 200) // a caught panic comes with its stack
-		if strings.Contains(text, "timeout") {
+		switch {
+		case strings.Contains(text, "timeout"):
 			return fmt.Errorf("%w: %s", drivers.ErrUnreachable, text)
+		case strings.Contains(text, "not authentic"): // a report on a wrong digest comes without one
+			return fmt.Errorf("%w: %s", drivers.ErrDenied, text)
 		}
 		return fmt.Errorf("%w: %s", drivers.ErrProtocol, text)
 	} else {

@@ -207,3 +207,6 @@ func (a *Agent) count(pdu byte) {
 		a.counts.Other++
 	}
 }
+
+// Objects returns a copy of all objects in walking order.
+func (a *Agent) Objects() []Binding { return a.objects.all() }

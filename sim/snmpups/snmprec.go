@@ -22,7 +22,7 @@ func ReadSNMPRec(src io.Reader) ([]Binding, error) {
 	lines := bufio.NewScanner(src)
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
-		line := bytes.TrimRight(lines.Bytes(), "\r")
+		line := bytes.Clone(bytes.TrimRight(lines.Bytes(), "\r")) // the scanner uses its buffer again
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}

@@ -82,3 +82,9 @@ func (t *table) load(list []Binding, fileOrder bool) {
 		t.list = slices.CompactFunc(t.list, func(a, b Binding) bool { return a.OID.Compare(b.OID) == 0 })
 	}
 }
+
+func (t *table) all() []Binding {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.list)
+}
