@@ -99,11 +99,13 @@ type Shutdown struct {
 type Step struct {
 	Name    string        `json:"name"`
 	Command []string      `json:"command,omitempty"`
-	Unit    string        `json:"unit,omitempty"` // a systemd unit to stop; undoing starts it
+	Unit    string        `json:"unit,omitempty"` // a systemd unit to stop
 	Timeout time.Duration `json:"timeout"`
-	Early   *Early        `json:"early,omitempty"` // nil: only after the decision
-	// Undo takes the step back when the mains return; empty: a command cannot be
-	// undone.
+	// Expect is what the step will take, until it has been measured; 0: not known.
+	Expect time.Duration `json:"expect,omitempty"`
+	Early  *Early        `json:"early,omitempty"` // nil: only after the decision
+	// Undo takes the step back when the mains return; empty: a unit is started again,
+	// a command cannot be undone.
 	Undo      []string  `json:"undo,omitempty"`
 	OnFailure OnFailure `json:"on_failure"`
 }
@@ -119,11 +121,10 @@ type Early struct {
 // OnFailure says what follows a step that failed or ran out of time.
 type OnFailure string
 
-// What follows a failed step. The host goes down either way once that is decided:
-// Continue runs the steps that are left, Skip goes straight to the power-off.
+// What follows a failed step. The host goes down either way once that is decided.
 const (
-	Continue OnFailure = "continue"
-	Skip     OnFailure = "skip"
+	Continue OnFailure = "continue" // the next step
+	Stop     OnFailure = "stop"     // no further step, the power-off
 )
 
 // Hook is a command run on events.

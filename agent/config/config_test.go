@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -99,7 +100,8 @@ shutdown:
       command: [/usr/local/sbin/shed, ""]
       undo: [/usr/local/sbin/unshed]
       early: {on_battery: 60s, below_charge_pct: 80, below_margin: 5m}
-      on_failure: skip
+      on_failure: stop
+      expect: 5s
 policy: {min_charge_pct: 25, max_onbatt_s: 1800, comms_lost_line_s: null, ignore_lb: true, confirm_polls: 3}
 hooks:
   - on: [mains_lost, mains_restored]
@@ -129,7 +131,7 @@ func TestWhole(t *testing.T) {
 	want.Host = Host{Name: "db1", Tags: map[string]string{"rack": "r7"}}
 	want.Shutdown = Shutdown{Need: 150 * time.Second, Reserve: time.Minute, Command: []string{"/bin/sh", "-c", "echo ${x}"}, Steps: []Step{
 		{Name: "db", Unit: "postgresql@15-main.service", Timeout: 90 * time.Second, OnFailure: Continue},
-		{Name: "shed", Command: []string{"/usr/local/sbin/shed", ""}, Undo: []string{"/usr/local/sbin/unshed"}, Timeout: 30 * time.Second, OnFailure: Skip,
+		{Name: "shed", Command: []string{"/usr/local/sbin/shed", ""}, Undo: []string{"/usr/local/sbin/unshed"}, Timeout: 60 * time.Second, Expect: 5 * time.Second, OnFailure: Stop,
 			Early: &Early{OnBattery: new(time.Minute), BelowMargin: new(5 * time.Minute), BelowChargePct: new(80.0)}},
 	}}
 	want.Policy.Need, want.Policy.Reserve = 150*time.Second, time.Minute
@@ -293,6 +295,12 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 	if _, err := Load(write(t, "big.yaml", strings.Repeat("#\n", maxSize), 0o600), fake); err == nil || !strings.Contains(err.Error(), "at most 262144") {
 		t.Errorf("Load of a huge file: %v, want its limit named", err)
+	}
+}
+
+func TestLoadWithoutAFile(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), fake); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load of no file: %v, want it to wrap fs.ErrNotExist", err)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/token"
 
 	"github.com/dodai-agent/dodai/drivers"
 )
@@ -33,11 +32,11 @@ type decoder struct {
 }
 
 func (d *decoder) problem(p position, what, want, example string) {
-	d.problems = append(d.problems, Problem{d.file, p.line, p.column, what, want, example})
+	d.problems = append(d.problems, Problem{File: d.file, Line: p.line, Column: p.column, What: what, Want: want, Example: example})
 }
 
 func (d *decoder) warn(p position, what, want, example string) {
-	d.warnings = append(d.warnings, Problem{d.file, p.line, p.column, what, want, example})
+	d.warnings = append(d.warnings, Problem{File: d.file, Line: p.line, Column: p.column, What: what, Want: want, Example: example})
 }
 
 // reader reads the value of one key.
@@ -293,10 +292,4 @@ func describe(n ast.Node) string {
 		return "a number"
 	}
 	return "something else"
-}
-
-// quoted reports whether a scalar is written in quotes.
-func quoted(n ast.Node) bool {
-	tk := n.GetToken()
-	return tk.Type == token.SingleQuoteType || tk.Type == token.DoubleQuoteType
 }

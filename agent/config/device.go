@@ -145,9 +145,9 @@ func (d *decoder) driver(section string, e *entry) {
 	if d.shared(e) && d.secrets(f, e) {
 		d.openable(f, e)
 	}
-	for _, key := range e.SecretKeys {
-		if e.Options[key] != "" {
-			d.inline = e.values[key]
+	for _, o := range f.Options {
+		if v := e.Options[o.Key]; o.Secret && v != "" && v != o.Default {
+			d.inline = e.values[o.Key]
 		}
 	}
 }
@@ -191,27 +191,39 @@ func (d *decoder) shared(e *entry) bool {
 }
 
 // secrets reads the files that KEY_file options name, where KEY is a secret option of
-// the driver and KEY_file is no option of its own.
+// the driver. A driver that takes KEY_file itself reads the file itself; it is only
+// looked at.
 func (d *decoder) secrets(f drivers.Factory, e *entry) bool {
 	before := len(d.problems)
 	for _, key := range e.SecretKeys {
-		path, given := e.Options[key+fromFile]
-		if !given || path == "" || slices.ContainsFunc(f.Options, func(o drivers.Option) bool { return o.Key == key+fromFile }) {
+		path := e.Options[key+fromFile]
+		if path == "" {
 			continue
 		}
 		if _, both := e.Options[key]; both {
 			d.problem(e.options[key], fmt.Sprintf("both %s and %s", key, key+fromFile), "one of them", key+fromFile+": /etc/dodai/ups.password")
 			continue
 		}
-		if e.Secrets == nil {
-			e.Secrets = map[string]string{}
-		}
-		e.Secrets[key] = mask
+		secret := mask
 		if d.files != nil {
-			e.Secrets[key] = d.secretFile(e.values[key+fromFile], key, path)
+			secret = d.secretFile(e.values[key+fromFile], key, path)
+		}
+		if !takes(f, key+fromFile) {
+			e.setSecret(key, secret)
 		}
 	}
 	return len(d.problems) == before
+}
+
+func takes(f drivers.Factory, key string) bool {
+	return slices.ContainsFunc(f.Options, func(o drivers.Option) bool { return o.Key == key })
+}
+
+func (e *entry) setSecret(key, secret string) {
+	if e.Secrets == nil {
+		e.Secrets = map[string]string{}
+	}
+	e.Secrets[key] = secret
 }
 
 func (d *decoder) secretFile(at position, key, path string) string {
@@ -302,9 +314,12 @@ func (d *decoder) optionProblem(f drivers.Factory, e *entry, err error) {
 	if !given {
 		at = e.at
 	}
-	got := fmt.Sprintf("%q", o.Got)
-	if slices.Contains(e.SecretKeys, o.Key) {
-		got = mask
+	got := fmt.Sprintf("is %q", o.Got)
+	switch {
+	case o.Missing:
+		got = "is missing"
+	case slices.Contains(e.SecretKeys, o.Key):
+		got = "is " + mask
 	}
 	example := o.Example
 	for _, opt := range f.Options {
@@ -312,7 +327,7 @@ func (d *decoder) optionProblem(f drivers.Factory, e *entry, err error) {
 			example = firstOf(opt.Example, opt.Default)
 		}
 	}
-	d.problem(at, fmt.Sprintf("%s is %s", o.Key, e.hide(got)), e.hide(o.Want), example)
+	d.problem(at, o.Key+" "+e.hide(got), e.hide(o.Want), example)
 }
 
 // hide masks every secret of the device in s.

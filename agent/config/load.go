@@ -17,11 +17,12 @@ import (
 // scenarios. It touches no device. find is the table of drivers, as in all.Find.
 //
 // An error about the contents is a Problems with everything that is wrong; one about
-// the file itself is a Problem without a line.
+// the file itself is a Problem without a line, and wraps fs.ErrNotExist where there is
+// no such file.
 func Load(path string, find func(name string) (drivers.Factory, bool)) (*Config, error) {
 	data, mode, err := read(path, maxSize+1)
 	if err != nil {
-		return nil, Problem{File: path, What: err.Error(), Want: "a file in YAML that this user can read", Example: "/etc/dodai/dodai.yaml"}
+		return nil, Problem{File: path, What: err.Error(), Want: "a file in YAML that this user can read", Example: "/etc/dodai/dodai.yaml", Err: err}
 	}
 	d := newDecoder(path, find, namesKnownTo(find))
 	d.files = &files{dir: filepath.Dir(path)}

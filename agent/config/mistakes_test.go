@@ -117,8 +117,8 @@ var mistakes = []struct {
 	{"unit without a type", "shutdown: {steps: [{name: db, unit: postgresql}]}", []string{`f:1:37: unit is "postgresql": want the name of a systemd unit with its type, for example postgresql.service`}},
 	{"unit that is an option", "shutdown: {steps: [{name: db, unit: a b.service}]}", []string{`f:1:37: unit is "a b.service"`}},
 	{"early without a condition", "shutdown: {steps: [{name: db, unit: a.service, early: {}}]}", []string{`f:1:55: early without a condition: want on_battery, below_margin or below_charge_pct`}},
-	{"undo of a unit", "shutdown: {steps: [{name: db, unit: a.service, undo: [b]}]}", []string{`f:1:48: undo of a unit: want no undo`}},
-	{"on_failure", "shutdown: {steps: [{name: db, unit: a.service, on_failure: abort}]}", []string{`f:1:60: on_failure is "abort": want one of continue, skip`}},
+	{"step that is called as the power-off", "shutdown: {steps: [{name: power_off, unit: a.service}]}", []string{`f:1:21: step power_off, which is the last step's own name: want another name`}},
+	{"on_failure", "shutdown: {steps: [{name: db, unit: a.service, on_failure: abort}]}", []string{`f:1:60: on_failure is "abort": want one of continue, stop`}},
 
 	// The rest.
 	{"listen without a port", "export: {listen: localhost}", []string{`f:1:18: listen is "localhost": want host:port, for example "127.0.0.1:9777"`}},

@@ -19,18 +19,22 @@ func (d *decoder) shutdown(n ast.Node) {
 	})
 }
 
+// powerOff is the name under which the power-off itself is reported.
+const powerOff = "power_off"
+
 var unitForm = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|mount|timer|scope|slice|path|swap|automount)$`)
 
 func (d *decoder) step(n ast.Node) {
-	s := Step{Timeout: 30 * time.Second, OnFailure: Continue}
+	s := Step{Timeout: 60 * time.Second, OnFailure: Continue}
 	seen := d.object(n, "steps", []field{
 		{"name", "name: db", d.name(&s.Name)},
 		{"command", `command: ["/usr/local/sbin/drain"]`, d.command("command", &s.Command)},
 		{"unit", "unit: postgresql.service", d.unit(&s.Unit)},
-		{"timeout", "timeout: 30s", d.duration("timeout", 100*time.Millisecond, day, "30s", &s.Timeout)},
+		{"timeout", "timeout: 60s", d.duration("timeout", 100*time.Millisecond, day, "60s", &s.Timeout)},
+		{"expect", "expect: 20s", d.duration("expect", 0, day, "20s", &s.Expect)},
 		{"early", "early: {on_battery: 60s}", d.early(&s)},
 		{"undo", `undo: ["/usr/local/sbin/undrain"]`, d.command("undo", &s.Undo)},
-		{"on_failure", "on_failure: continue", d.choice("on_failure", []string{string(Continue), string(Skip)}, func(v string) { s.OnFailure = OnFailure(v) })},
+		{"on_failure", "on_failure: continue", d.choice("on_failure", []string{string(Continue), string(Stop)}, func(v string) { s.OnFailure = OnFailure(v) })},
 	})
 	d.required(n, "a step", seen, "name", "name: db")
 	d.stepKind(n, s, seen)
@@ -50,8 +54,8 @@ func (d *decoder) stepKind(n ast.Node, s Step, seen map[string]position) {
 	case !command && !isUnit:
 		d.problem(nodeAt(n), "step "+s.Name+" does nothing", "a command or a unit", "unit: postgresql.service")
 	}
-	if undo, ok := seen["undo"]; ok && isUnit {
-		d.problem(undo, "undo of a unit", "no undo: a unit that was stopped is started again", "")
+	if s.Name == powerOff {
+		d.problem(seen["name"], "step "+powerOff+", which is the last step's own name", "another name", "name: shutdown-storage")
 	}
 }
 

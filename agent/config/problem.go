@@ -9,13 +9,18 @@ import (
 
 // Problem is one mistake in a configuration file.
 type Problem struct {
-	File    string
-	Line    int // from 1; 0: the file as a whole
-	Column  int // from 1, in characters
-	What    string
-	Want    string
-	Example string
+	File    string `json:"file"`
+	Line    int    `json:"line"`   // from 1; 0: the file as a whole
+	Column  int    `json:"column"` // from 1, in characters
+	What    string `json:"what"`
+	Want    string `json:"want,omitempty"`
+	Example string `json:"example,omitempty"`
+	// Err is why the file could not be read, for errors.Is; nil for its contents.
+	Err error `json:"-"`
 }
+
+// Unwrap returns Err.
+func (p Problem) Unwrap() error { return p.Err }
 
 // Error reads "dodai.yaml:3:11: poll is 0s: want …, for example 1s".
 func (p Problem) Error() string {
