@@ -1,0 +1,97 @@
+package snmpups
+
+import (
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+func TestMessageRoundTrip(t *testing.T) {
+	m := message{version: version2c, community: "public", pdu: pduResponse, id: math.MaxInt32, binds: []Binding{
+		{MustOID("1.3.6.1.2.1.33.1.2.6.0"), Int(-1)},
+		{MustOID("1.3.6.1.2.1.33.1.2.3.0"), Gauge(4294967295)},
+		{MustOID("1.3.6.1.2.1.1.2.0"), Pointer(MustOID("1.3.6.1.4.1.4294967295.1"))},
+		{MustOID("1.3.6.1.2.1.1.1.0"), Text("card \xff\x00")},
+		{MustOID("1.3.6.1.2.1.1.3.0"), Ticks(1)},
+		{MustOID("1.3.6.1.2.1.33.1.5.1.0"), Null()},
+		{MustOID("1.3.6.1.2.1.33.1.9.9.0"), Value{Tag: TagNoSuchInstance}},
+	}}
+	got, err := decodeMessage(m.encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, m) {
+		t.Errorf("decode(encode(m)):\n got %+v\nwant %+v", got, m)
+	}
+}
+
+func TestIntegers(t *testing.T) {
+	for n, want := range map[int64][]byte{
+		0: {2, 1, 0}, 127: {2, 1, 127}, 128: {2, 2, 0, 128}, -1: {2, 1, 0xff}, -128: {2, 1, 0x80}, -129: {2, 2, 0xff, 0x7f},
+		2147483647: {2, 4, 0x7f, 0xff, 0xff, 0xff}, -2147483648: {2, 4, 0x80, 0, 0, 0},
+	} {
+		if got := appendInt(nil, n); !slices.Equal(got, want) {
+			t.Errorf("%d is % x, want % x", n, got, want)
+		}
+		if back, _, err := readInt(want); err != nil || back != n {
+			t.Errorf("% x is %d, %v, want %d", want, back, err, n)
+		}
+	}
+}
+
+func TestObjectIdentifiers(t *testing.T) {
+	for s, want := range map[string][]byte{
+		"1.3.6.1.4.1.318": {0x2b, 6, 1, 4, 1, 0x82, 0x3e},
+		"0.0":             {0},
+		"1.3.4294967295":  {0x2b, 0x8f, 0xff, 0xff, 0xff, 0x7f},
+	} {
+		if got := oidBody(MustOID(s)); !slices.Equal(got, want) {
+			t.Errorf("%s is % x, want % x", s, got, want)
+		}
+		if back, err := parseOIDBody(want); err != nil || back.String() != s {
+			t.Errorf("% x is %v, %v, want %s", want, back, err, s)
+		}
+	}
+	for _, bad := range []string{"", ".", "1..2", "1.3.-1", "1.4294967296", "1.x"} {
+		if oid, err := ParseOID(bad); err == nil {
+			t.Errorf("ParseOID(%q) = %v: want an error", bad, oid)
+		}
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	good := (&message{community: "public", pdu: pduGet, id: 7, binds: []Binding{{MustOID("1.3.6"), Null()}}}).encode()
+	for n := range good {
+		if m, err := decodeMessage(good[:n]); err == nil {
+			t.Errorf("the first %d of %d octets read as %+v: want an error", n, len(good), m)
+		}
+	}
+	for what, bad := range map[string][]byte{
+		"octets after it":   append(slices.Clone(good), 0),
+		"version 3":         {0x30, 3, 2, 1, 3},
+		"an endless length": {0x30, 0x84, 0xff, 0xff, 0xff, 0xff},
+	} {
+		if m, err := decodeMessage(bad); err == nil {
+			t.Errorf("%s: read as %+v, want an error", what, m)
+		}
+	}
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	f.Add((&message{community: "public", pdu: pduGet, id: 7, binds: []Binding{{MustOID("1.3.6.1.2.1.1.1.0"), Null()}}}).encode())
+	f.Add((&message{version: 1, pdu: pduGetBulk, status: 1, index: 10, binds: []Binding{{MustOID("1.3.6"), Int(-5)}, {MustOID("1.3.7"), Gauge(1 << 31)}}}).encode())
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		m, err := decodeMessage(datagram)
+		if err != nil {
+			return
+		}
+		again, err := decodeMessage(m.encode())
+		if err != nil {
+			t.Fatalf("decode(encode(%+v)): %v", m, err)
+		}
+		if !reflect.DeepEqual(again.encode(), m.encode()) {
+			t.Errorf("encode is not stable: %+v, then %+v", m, again)
+		}
+	})
+}
