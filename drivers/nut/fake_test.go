@@ -149,11 +149,12 @@ func (f *fakeUPSD) answer(line string) string {
 }
 
 func (f *fakeUPSD) listUPS() string {
-	b := "BEGIN LIST UPS\n"
+	var b strings.Builder
+	b.WriteString("BEGIN LIST UPS\n")
 	for _, name := range f.upses {
-		b += fmt.Sprintf("UPS %s \"Description unavailable\"\n", name)
+		fmt.Fprintf(&b, "UPS %s \"Description unavailable\"\n", name)
 	}
-	return b + "END LIST UPS\n"
+	return b.String() + "END LIST UPS\n"
 }
 
 func (f *fakeUPSD) listVar(ups string) string {
@@ -171,14 +172,15 @@ func (f *fakeUPSD) listVar(ups string) string {
 }
 
 func listVarReply(ups string, vars map[string]string) string {
-	b := "BEGIN LIST VAR " + ups + "\n"
+	var b strings.Builder
+	b.WriteString("BEGIN LIST VAR " + ups + "\n")
 	for name, value := range vars {
 		for _, c := range []string{`\`, `"`, `#`} {
 			value = strings.ReplaceAll(value, c, `\`+c)
 		}
-		b += fmt.Sprintf("VAR %s %s \"%s\"\n", ups, name, value)
+		fmt.Fprintf(&b, "VAR %s %s \"%s\"\n", ups, name, value)
 	}
-	return b + "END LIST VAR " + ups + "\n"
+	return b.String() + "END LIST VAR " + ups + "\n"
 }
 
 // The suite's view of it.

@@ -2,7 +2,6 @@ package nut
 
 import (
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/dodai-agent/dodai"
@@ -87,18 +86,11 @@ func lightLoad(r *dodai.Reading) bool {
 }
 
 // checkTimers drops timers that are not armed. NUT shows those as -1, some drivers as
-// another negative number, which is no lie and not worth a note; 65535 is -1 in the 16
-// bits of an old protocol.
+// another negative number or as 65535, which is -1 in the 16 bits of an old protocol.
+// That is their meaning and no lie, so there is no note.
 func checkTimers(r *dodai.Reading) {
-	for _, name := range slices.Sorted(maps.Keys(r.Vars)) {
-		if !strings.Contains(name, ".timer.") || !numeric(name) {
-			continue
-		}
-		switch seconds, ok := r.Vars.Float(name); {
-		case ok && seconds < 0:
-			delete(r.Vars, name)
-		case ok && seconds == 65535:
-			drop(r, name, "not armed")
-		}
-	}
+	maps.DeleteFunc(r.Vars, func(name string, v dodai.Value) bool {
+		seconds, ok := v.Float()
+		return ok && (seconds < 0 || seconds == 65535) && strings.Contains(name, ".timer.")
+	})
 }

@@ -3,6 +3,7 @@ package nut
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -179,9 +180,7 @@ func TestConnectErrors(t *testing.T) {
 			f := newFake(t, strings.Fields(test.upses)...)
 			f.errs = test.errs
 			opts := map[string]string{"address": f.addr()}
-			for k, v := range test.opts {
-				opts[k] = v
-			}
+			maps.Copy(opts, test.opts)
 			_, err := poll(t, open(t, opts), time.Second)
 			checkError(t, err, test.want, test.say)
 			if strings.Contains(err.Error(), opts["password"]) && opts["password"] != "" {

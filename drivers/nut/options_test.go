@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dodai-agent/dodai/drivers"
+	"github.com/goccy/go-yaml"
 )
 
 func TestAddresses(t *testing.T) {
@@ -78,5 +79,46 @@ func TestOptions(t *testing.T) {
 				t.Errorf("error %q shows the password", err)
 			}
 		})
+	}
+}
+
+// TestDocumentedConfiguration opens what the driver's page shows.
+func TestDocumentedConfiguration(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "drivers", "nut.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(page), "```yaml\n")
+	block, _, _ = strings.Cut(block, "```")
+	var config struct {
+		UPS []struct {
+			Name, Driver, Address, Poll string
+			Options                     map[string]string
+		}
+	}
+	if err := yaml.UnmarshalWithOptions([]byte(block), &config, yaml.Strict()); err != nil || len(config.UPS) != 2 {
+		t.Fatalf("%d UPSes, %v", len(config.UPS), err)
+	}
+	_, ca := certificate(t, "192.0.2.1")
+	for _, ups := range config.UPS {
+		opts := map[string]string{"address": ups.Address}
+		for key, value := range ups.Options {
+			switch key {
+			case "password_file":
+				opts["password"] = "what the file holds"
+			case "cafile":
+				opts[key] = ca
+			default:
+				opts[key] = value
+			}
+		}
+		if _, err := Factory.Open(ups.Name, opts, nil); err != nil || ups.Driver != "nut" {
+			t.Errorf("%s with driver %q: %v", ups.Name, ups.Driver, err)
+		}
+	}
+	for _, o := range Factory.Options {
+		if !strings.Contains(string(page), "`"+o.Key+"`") {
+			t.Errorf("option %s is not on the page", o.Key)
+		}
 	}
 }

@@ -109,7 +109,7 @@ func setStatus(r *dodai.Reading, raw map[string]string) {
 	text, reported := raw[upsStatus]
 	var unknown []string
 	r.Status, unknown = dodai.ParseStatus(text)
-	for _, word := range unknown {
+	for _, word := range unknown[:min(len(unknown), 8)] {
 		note(r, "ups.status has the word %q, which means nothing to us", cut(word))
 	}
 	if r.Kind == dodai.KindUPS && (!reported || text == "") {

@@ -99,14 +99,15 @@ func FuzzReadVars(f *testing.F) {
 			checkSentinel(t, err)
 			return
 		}
-		reply := "BEGIN LIST VAR u1\n"
+		var reply strings.Builder
+		reply.WriteString("BEGIN LIST VAR u1\n")
 		for _, v := range vars {
 			if !validName(v.name) {
 				t.Fatalf("variable %q", v.name)
 			}
-			reply += joinWords("VAR", "u1", v.name, v.value) + "\n"
+			reply.WriteString(joinWords("VAR", "u1", v.name, v.value) + "\n")
 		}
-		again, err := readVars(newReader(strings.NewReader(reply+"END LIST VAR u1\n")), "u1")
+		again, err := readVars(newReader(strings.NewReader(reply.String()+"END LIST VAR u1\n")), "u1")
 		// Escaping may make a line longer than what is taken.
 		if err != nil && strings.Contains(err.Error(), "within") {
 			return
