@@ -1,0 +1,126 @@
+package shutdown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// ErrTakenOver ends whatever a Run has interrupted.
+var ErrTakenOver = errors.New("a shutdown takes over")
+
+// RunEarly runs the named early steps that are not done yet, in the plan's order, and
+// returns what failed. A failed one is run again on the way down. When ctx ends the
+// step that runs is left alone; when a Run takes over, it waits for it.
+func (e *Executor) RunEarly(ctx context.Context, cause Cause, names ...string) error {
+	if err := e.known(names, func(s *Step) bool { return s.Early != nil }, "is not an early step"); err != nil {
+		return err
+	}
+	over, end, err := e.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	var errs []error
+	for i := range e.Plan.Steps {
+		s := &e.Plan.Steps[i]
+		switch {
+		case !slices.Contains(names, s.Name) || e.isDone(s.Name):
+			continue
+		case over.Err() != nil:
+			return errors.Join(append(errs, ErrTakenOver)...)
+		}
+		if err := e.step(ctx, cause, s, s.timeout()); err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// UndoEarly undoes the named steps, or without names those this executor has done, the
+// last one first. One that cannot be undone, or fails to, does not keep the others from
+// it. Names help after a restart of the daemon, when only the journal knows. When a Run
+// takes over, the undoing is ended as by a time-out and the step counts as not done.
+func (e *Executor) UndoEarly(ctx context.Context, cause Cause, names ...string) error {
+	if err := e.known(names, func(*Step) bool { return true }, ""); err != nil {
+		return err
+	}
+	over, end, err := e.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return e.undoAll(ctx, over, cause, func(s *Step) bool {
+		return slices.Contains(names, s.Name) || len(names) == 0 && s.Early != nil && e.isDone(s.Name)
+	})
+}
+
+func (e *Executor) undoAll(ctx, over context.Context, cause Cause, which func(*Step) bool) error {
+	var errs []error
+	for i := len(e.Plan.Steps) - 1; i >= 0; i-- {
+		s := &e.Plan.Steps[i]
+		if !which(s) {
+			continue
+		}
+		if over.Err() != nil {
+			return errors.Join(append(errs, ErrTakenOver)...)
+		}
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, context.Cause(ctx))...)
+		}
+		if err := e.undo(ctx, over, cause, s); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Executor) undo(ctx, over context.Context, cause Cause, s *Step) error {
+	if !s.Reversible() {
+		return fmt.Errorf("step %s: there is no way to undo it", s.Name)
+	}
+	e.setDone(s.Name, false)
+	e.record(ctx, cause, s.Name, PhaseUndoing, 0)
+	start := e.Now()
+	res := e.Config.Run(ctx, Command{
+		Args: s.undoArgs(), Env: environment(cause, s.Name), Timeout: s.timeout(), Abort: over,
+	})
+	if res.Err != nil && ctx.Err() != nil {
+		return res.Err
+	}
+	took := e.Now() - start
+	if err := res.failure(); err != nil {
+		e.record(ctx, cause, s.Name, PhaseUndoFailed, took)
+		e.emit(cause, dodai.EventStepFailed, s.Name, fmt.Sprintf("undoing step %s failed after %s: %v", s.Name, seconds(took), err),
+			withUndo(res.fields(took)))
+		return fmt.Errorf("undo step %s: %w", s.Name, err)
+	}
+	e.record(ctx, cause, s.Name, PhaseUndone, took)
+	e.emit(cause, dodai.EventStepUndone, s.Name, fmt.Sprintf("step %s undone after %s", s.Name, seconds(took)), res.fields(took))
+	return nil
+}
+
+func withUndo(fields map[string]any) map[string]any {
+	fields["undo"] = true
+	return fields
+}
+
+// known makes sure that all names are steps of the right kind.
+func (e *Executor) known(names []string, ok func(*Step) bool, not string) error {
+	for _, name := range names {
+		i := slices.IndexFunc(e.Plan.Steps, func(s Step) bool { return s.Name == name })
+		if i < 0 {
+			return fmt.Errorf("shutdown: there is no step %q", name)
+		}
+		if !ok(&e.Plan.Steps[i]) {
+			return fmt.Errorf("shutdown: step %q %s", name, not)
+		}
+	}
+	return nil
+}

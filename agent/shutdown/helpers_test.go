@@ -1,0 +1,148 @@
+package shutdown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// rig is an executor whose programs, login manager, journal and listeners are all one
+// log. It stands in a synctest bubble.
+type rig struct {
+	*Executor
+	start time.Time
+
+	mu  sync.Mutex
+	log []string
+
+	takes    map[string]time.Duration // by first argument; absent: none
+	fails    map[string]error
+	logind   func(ctx context.Context) error // nil: accepted
+	stopping bool
+	recordIs func(context.Context) error
+	events   []dodai.Event
+	commands []Command
+}
+
+func (r *rig) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log = append(r.log, strings.TrimSpace(fmt.Sprintf("%gs ", time.Since(r.start).Seconds())+fmt.Sprintf(format, args...)))
+}
+
+func newRig(t *testing.T, plan Plan) *rig {
+	t.Helper()
+	r := &rig{start: time.Now(), takes: map[string]time.Duration{}, fails: map[string]error{}}
+	e, err := New(Config{
+		Plan: plan, Run: r.run, Logind: r,
+		Now: func() time.Duration { return time.Since(r.start) },
+		Emit: func(ev dodai.Event) {
+			r.mu.Lock()
+			r.events = append(r.events, ev)
+			r.mu.Unlock()
+			r.note("event %s %s", ev.Name, ev.Device)
+		},
+		Record: func(ctx context.Context, p Progress) error {
+			r.note("record %s %s", p.Step, p.Phase)
+			if r.recordIs != nil {
+				return r.recordIs(ctx)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Executor = e
+	return r
+}
+
+// run is a Runner as its contract says: time-out, abort, and ctx that leaves it alone.
+func (r *rig) run(ctx context.Context, c Command) Result {
+	name := strings.Join(c.Args, " ")
+	r.mu.Lock()
+	r.commands = append(r.commands, c)
+	r.mu.Unlock()
+	r.note("run %s", name)
+	aborted := make(<-chan struct{})
+	if c.Abort != nil {
+		aborted = c.Abort.Done()
+	}
+	takes := time.NewTimer(r.takes[c.Args[0]])
+	timeout := time.NewTimer(c.Timeout)
+	defer takes.Stop()
+	defer timeout.Stop()
+	select {
+	case <-takes.C:
+	case <-timeout.C:
+		r.note("timeout %s", name)
+		return Result{Exit: -1, Err: fmt.Errorf("%w after %v", ErrTimeout, c.Timeout)}
+	case <-aborted:
+		r.note("abort %s", name)
+		return Result{Exit: -1, Err: ErrTakenOver}
+	case <-ctx.Done():
+		r.note("leave %s", name)
+		return Result{Exit: -1, Err: context.Cause(ctx)}
+	}
+	r.mu.Lock()
+	err := r.fails[c.Args[0]]
+	r.mu.Unlock()
+	if err != nil {
+		return Result{Exit: 1, Output: err.Error()}
+	}
+	return Result{}
+}
+
+func (r *rig) PowerOff(ctx context.Context) error {
+	r.note("logind")
+	r.mu.Lock()
+	f := r.logind
+	r.mu.Unlock()
+	if f != nil {
+		return f(ctx)
+	}
+	return nil
+}
+
+func (r *rig) Stopping(context.Context) (bool, error) { return r.stopping, nil }
+
+// only returns the lines of the log that contain one of the words.
+func (r *rig) only(words ...string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for _, line := range r.log {
+		for _, w := range words {
+			if strings.Contains(line, w) {
+				out = append(out, line)
+				break
+			}
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+func (r *rig) expect(t *testing.T, want string, words ...string) {
+	t.Helper()
+	want = strings.ReplaceAll(strings.TrimSpace(want), "\t", "")
+	if got := r.only(words...); got != want {
+		t.Errorf("lines with %q\ngot:\n%s\nwant:\n%s", words, got, want)
+	}
+}
+
+var errBroken = errors.New("broken")
+
+func command(name string) Step { return Step{Name: name, Command: []string{name}} }
+
+func early(name string) Step {
+	return Step{Name: name, Command: []string{name}, Undo: []string{"un" + name}, Early: &Early{OnBattery: new(time.Minute)}}
+}
+
+// tested ends the plan with a command, so that Run returns.
+func tested(steps ...Step) Plan { return Plan{Steps: steps, Command: []string{"off"}} }
