@@ -1,0 +1,85 @@
+# make demo      the simulated rack and the real agent in one process
+# make test      everything, against real components where there are any
+# make check     gofmt, vet, fix, staticcheck, tidy, an arm64 build; runs no test
+# make race fuzz e2e golden bench cover packages
+
+GO       ?= go
+FUZZTIME ?= 20s
+TOOL      = $(GO) tool -modfile=tools.mod
+
+# What a build says of itself comes from the commit, so that the same commit gives the
+# same bytes.
+VERSION := $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g')
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+ifeq ($(VERSION),)
+VERSION := 0.0.0~dev+$(or $(COMMIT),unknown)
+endif
+export SOURCE_DATE_EPOCH := $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+DATE    := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
+LDFLAGS  = -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+ARCHES   = amd64 arm64
+
+.PHONY: build
+build:
+	$(BUILD) -o bin/dodai ./cmd/dodai
+
+.PHONY: demo
+demo: build
+	./bin/dodai demo
+
+.PHONY: deps
+deps:
+	@.ci/deps
+
+.PHONY: test
+test: deps
+	CGO_ENABLED=0 $(GO) test ./...
+
+.PHONY: race
+race: deps
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: e2e
+e2e: deps
+	CGO_ENABLED=0 $(GO) test -count=1 -v ./e2e/...
+
+.PHONY: fuzz
+fuzz:
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file target; do \
+		echo "$$(dirname "$$file") $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$file")" || exit 1; \
+	done
+
+.PHONY: golden
+golden:
+	$(GO) test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n 1 dirname | sort -u) -update
+
+.PHONY: bench
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: cover
+cover: deps
+	@mkdir -p dist
+	$(GO) test -coverpkg=./... -coverprofile=dist/cover.out ./...
+	$(GO) tool cover -func=dist/cover.out | tail -n 1
+
+.PHONY: check
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) fix -diff ./...
+	$(TOOL) staticcheck ./...
+	$(GO) mod tidy -diff
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
+
+.PHONY: packages
+packages:
+	@mkdir -p dist
+	@for arch in $(ARCHES); do \
+		GOARCH=$$arch $(BUILD) -o bin/dodai-$$arch ./cmd/dodai && \
+		ARCH=$$arch VERSION='$(VERSION)' $(TOOL) nfpm package -f packaging/nfpm.yaml -p deb -t dist/ && \
+		ARCH=$$arch VERSION='$(VERSION)' $(TOOL) nfpm package -f packaging/nfpm.yaml -p rpm -t dist/ || exit 1; \
+	done
+	@for deb in dist/dodai_$(VERSION)_*.deb; do packaging/check-deb "$$deb" || exit 1; done

@@ -1,0 +1,126 @@
+// Package packaging_test checks what is installed beside the program.
+package packaging_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/drivers/all"
+	"github.com/dodai-agent/dodai/e2e/peer"
+)
+
+// TestInstalledConfiguration is what a machine runs after the package was installed.
+func TestInstalledConfiguration(t *testing.T) {
+	data, err := os.ReadFile("dodai.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse("dodai.yaml", data, all.Find)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Mode != config.ModeObserve {
+		t.Errorf("mode %s as installed: want observe", c.Mode)
+	}
+}
+
+var comment = regexp.MustCompile(`(?m)^#  `)
+
+// TestCommentedConfiguration takes the comments away from the examples.
+func TestCommentedConfiguration(t *testing.T) {
+	data, err := os.ReadFile("dodai.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What stands there for real has to make room where a list would stand twice.
+	whole := comment.ReplaceAll(data, []byte("  "))
+	whole = bytes.ReplaceAll(whole, []byte(", password_file: /etc/dodai/bmc.password"), nil) // not on this machine
+	c, err := config.Parse("dodai.yaml", whole, all.Find)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, whole)
+	}
+	if len(c.UPS) != 2 || len(c.PSUs) != 1 || len(c.Wiring) != 2 || len(c.Shutdown.Steps) != 2 || len(c.Hooks) != 1 {
+		t.Errorf("%d UPSes, %d PSUs, %d paths, %d steps, %d hooks: want 2, 1, 2, 2, 1", len(c.UPS), len(c.PSUs), len(c.Wiring), len(c.Shutdown.Steps), len(c.Hooks))
+	}
+}
+
+var example = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+// TestDocumentedConfiguration reads every example of the configuration's page.
+func TestDocumentedConfiguration(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := example.FindAllSubmatchIndex(page, -1)
+	if len(examples) < 5 {
+		t.Fatalf("%d examples: want at least 5", len(examples))
+	}
+	for _, at := range examples {
+		name := "configuration.md:" + strconv.Itoa(1+bytes.Count(page[:at[2]], []byte("\n")))
+		if _, err := config.Parse(name, page[at[2]:at[3]], all.Find); err != nil {
+			t.Errorf("%s:\n%v", name, err)
+		}
+	}
+}
+
+// TestDocumentedMistakes compares the errors the page shows with those that come.
+func TestDocumentedMistakes(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?s)```yaml wrong\n(.*?)```\n\n```text\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(shown) == 0 {
+		t.Fatal("the page shows no mistake")
+	}
+	for _, m := range shown {
+		_, err := config.Parse("dodai.yaml", m[1], all.Find)
+		if want := strings.TrimSpace(string(m[2])); err == nil || err.Error() != want {
+			t.Errorf("%s\n got %v\nwant %s", m[1], err, want)
+		}
+	}
+}
+
+// unit is the unit with a program that exists, in a folder of its own.
+func unit(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("../systemd/dodai.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "dodai")
+	if err := os.WriteFile(program, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "dodai.service")
+	if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte("/usr/bin/dodai"), []byte(program)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestUnitVerifies(t *testing.T) {
+	cmd := exec.Command(peer.Need(t, "systemd-analyze"), "verify", "--man=no", unit(t))
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
+// TestUnitExposure holds the unit to the figure it has reached.
+func TestUnitExposure(t *testing.T) {
+	const reached = "4.7"
+	cmd := exec.Command(peer.Need(t, "systemd-analyze"), "security", "--offline=yes", "--no-pager", "--threshold=47", unit(t))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("Overall exposure level")) {
+		t.Errorf("exposure above %s: %v\n%s", reached, err, out)
+	}
+}
