@@ -65,3 +65,8 @@ func testFolder(t *testing.T, dir string, atLeast int) {
 func TestPublishedScenarios(t *testing.T) {
 	testFolder(t, peer.Shared(t, "corpus", "scenarios"), 20)
 }
+
+// TestScenarios plays our own scenarios, one per rule.
+func TestScenarios(t *testing.T) {
+	testFolder(t, filepath.Join("testdata", "scenarios"), 25)
+}

@@ -106,9 +106,9 @@ func (u *ups) lineAlerts(say sayFunc) {
 func (u *ups) batteryAlerts(say sayFunc) {
 	m := &u.mem
 	low := m.Available.OK && m.Available.V < u.budget().Seconds()
-	say(m.running() && m.LB.confirmed(u.cfg), AlertLowBattery, "says that its battery is low")
-	say(m.running() && m.Runtime.confirmed(u.cfg), AlertLowRuntime, "has too little time left for a shutdown, which needs %s", u.needs())
-	say(m.running() && m.Charge.confirmed(u.cfg), AlertLowCharge, "is at or below %g %% charge", u.cfg.MinChargePct)
+	say(m.running() && u.stands(&m.LB), AlertLowBattery, "says that its battery is low")
+	say(m.running() && u.stands(&m.Runtime), AlertLowRuntime, "has too little time left for a shutdown, which needs %s", u.needs())
+	say(m.running() && u.stands(&m.Charge), AlertLowCharge, "is at or below %g %% charge", u.cfg.MinChargePct)
 	say(m.Collapse.Set, AlertRuntimeCollapse, "fell by more than half from %.0f s of runtime in one reading", m.CollapseFrom)
 	say(!m.OnBattery.Set && m.Line == LinePresent && !m.Last.Status.Any(dodai.CAL|dodai.TEST) &&
 		(m.Last.Status.Has(dodai.LB) || low),

@@ -45,9 +45,16 @@ func (u *ups) judgeTimer() (Reason, string) {
 	return ReasonNone, ""
 }
 
+// stands reports whether a trouble is confirmed and still there. For a feed that is
+// doomed already it has to be gone for riseHold: a rise does not extend a deadline.
+func (u *ups) stands(r *Run) bool {
+	doomed := u.mem.Doomed != "" && u.mem.Doomed != ReasonNone
+	return r.confirmed(u.cfg) && (!r.Good.Set || doomed)
+}
+
 func (u *ups) judgeLB() (Reason, string) {
 	m := &u.mem
-	if !m.running() || u.cfg.IgnoreLB || !m.LB.confirmed(u.cfg) {
+	if !m.running() || u.cfg.IgnoreLB || !u.stands(&m.LB) {
 		return ReasonNone, ""
 	}
 	if u.distrustLB() {
@@ -66,7 +73,7 @@ func (u *ups) distrustLB() bool {
 
 func (u *ups) judgeRuntime() (Reason, string) {
 	m := &u.mem
-	if !m.running() || !m.Runtime.confirmed(u.cfg) {
+	if !m.running() || !u.stands(&m.Runtime) {
 		return ReasonNone, ""
 	}
 	if !m.Available.OK {
@@ -77,7 +84,7 @@ func (u *ups) judgeRuntime() (Reason, string) {
 
 func (u *ups) judgeCharge() (Reason, string) {
 	m := &u.mem
-	if !m.running() || !m.Charge.confirmed(u.cfg) {
+	if !m.running() || !u.stands(&m.Charge) {
 		return ReasonNone, ""
 	}
 	if !m.Last.Charge.OK {
