@@ -26,7 +26,7 @@ func TestInstalledConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Mode != config.ModeObserve {
+	if c.Mode != config.Observe {
 		t.Errorf("mode %s as installed: want observe", c.Mode)
 	}
 }

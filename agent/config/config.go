@@ -17,10 +17,10 @@ import (
 // Mode says whether decisions are acted upon.
 type Mode string
 
-// The modes. ModeObserve decides, journals and notifies, and executes nothing.
+// The modes. Observe decides, journals and notifies, and executes nothing.
 const (
-	ModeObserve Mode = "observe"
-	ModeArmed   Mode = "armed"
+	Observe Mode = "observe"
+	Armed   Mode = "armed"
 )
 
 // Config is a checked configuration. It is read-only for everybody after Load.
@@ -67,7 +67,7 @@ type Device struct {
 	Port    string            `json:"port,omitempty"`    // the driver's option of that name
 	Address string            `json:"address,omitempty"` // the driver's option of that name
 	Options map[string]string `json:"options,omitempty"` // as written
-	Poll    time.Duration     `json:"poll,omitempty"`    // 0: the driver's own
+	Poll    Duration          `json:"poll,omitempty"`    // 0: the driver's own
 
 	// Kind is what the list it stands in holds. A device below pdus may turn out to
 	// be a transfer switch once it has answered.
@@ -88,8 +88,8 @@ type Host struct {
 type Shutdown struct {
 	// Need is how long a clean shutdown takes, without Reserve, until it has been
 	// measured. Reserve is kept on top for what was not foreseen.
-	Need    time.Duration `json:"need"`
-	Reserve time.Duration `json:"reserve"`
+	Need    Duration `json:"need"`
+	Reserve Duration `json:"reserve"`
 	// Command replaces the built-in power-off; empty: the built-in one.
 	Command []string `json:"command,omitempty"`
 	Steps   []Step   `json:"steps,omitempty"`
@@ -97,13 +97,13 @@ type Shutdown struct {
 
 // Step is one step of the plan. Exactly one of Command and Unit is set.
 type Step struct {
-	Name    string        `json:"name"`
-	Command []string      `json:"command,omitempty"`
-	Unit    string        `json:"unit,omitempty"` // a systemd unit to stop
-	Timeout time.Duration `json:"timeout"`
+	Name    string   `json:"name"`
+	Command []string `json:"command,omitempty"`
+	Unit    string   `json:"unit,omitempty"` // a systemd unit to stop
+	Timeout Duration `json:"timeout"`
 	// Expect is what the step will take, until it has been measured; 0: not known.
-	Expect time.Duration `json:"expect,omitempty"`
-	Early  *Early        `json:"early,omitempty"` // nil: only after the decision
+	Expect Duration `json:"expect,omitempty"`
+	Early  *Early   `json:"early,omitempty"` // nil: only after the decision
 	// Undo takes the step back when the mains return; empty: a unit is started again,
 	// a command cannot be undone.
 	Undo      []string  `json:"undo,omitempty"`
@@ -113,9 +113,9 @@ type Step struct {
 // Early says when a step runs before the decision: as soon as one of the conditions
 // that are given holds.
 type Early struct {
-	BelowMargin    *time.Duration `json:"below_margin,omitempty"`
-	BelowChargePct *float64       `json:"below_charge_pct,omitempty"`
-	OnBattery      *time.Duration `json:"on_battery,omitempty"` // for so long
+	BelowMargin    *Duration `json:"below_margin,omitempty"`
+	BelowChargePct *float64  `json:"below_charge_pct,omitempty"`
+	OnBattery      *Duration `json:"on_battery,omitempty"` // for so long
 }
 
 // OnFailure says what follows a step that failed or ran out of time.
@@ -131,21 +131,21 @@ const (
 type Hook struct {
 	On      []dodai.EventName `json:"on"`
 	Command []string          `json:"command"` // {event}, {device} and the like are filled in
-	Timeout time.Duration     `json:"timeout"`
+	Timeout Duration          `json:"timeout"`
 }
 
 // Export says where metrics go.
 type Export struct {
-	Listen   string        `json:"listen,omitempty"`   // host:port of /metrics; empty: no listener
-	Textfile string        `json:"textfile,omitempty"` // for node_exporter; empty: none
-	Interval time.Duration `json:"interval"`           // of the textfile
+	Listen   string   `json:"listen,omitempty"`   // host:port of /metrics; empty: no listener
+	Textfile string   `json:"textfile,omitempty"` // for node_exporter; empty: none
+	Interval Duration `json:"interval"`           // of the textfile
 }
 
 // Journal says where events and samples are kept, and how long.
 type Journal struct {
-	Dir         string        `json:"dir,omitempty"` // empty: the state directory
-	KeepEvents  time.Duration `json:"keep_events"`
-	KeepSamples time.Duration `json:"keep_samples"`
+	Dir         string   `json:"dir,omitempty"` // empty: the state directory
+	KeepEvents  Duration `json:"keep_events"`
+	KeepSamples Duration `json:"keep_samples"`
 }
 
 // Drill is a rehearsal that can be run by name.
@@ -178,13 +178,13 @@ const (
 // base is the configuration of an empty file.
 func base() *Config {
 	c := &Config{
-		Mode:     ModeObserve,
+		Mode:     Observe,
 		Policy:   policy.Default(),
-		Shutdown: Shutdown{Need: 120 * time.Second, Reserve: 60 * time.Second},
-		Export:   Export{Interval: 15 * time.Second},
-		Journal:  Journal{KeepEvents: 2 * year, KeepSamples: 30 * day},
+		Shutdown: Shutdown{Need: Duration(120 * time.Second), Reserve: Duration(60 * time.Second)},
+		Export:   Export{Interval: Duration(15 * time.Second)},
+		Journal:  Journal{KeepEvents: Duration(2 * year), KeepSamples: Duration(30 * day)},
 	}
-	c.Policy.Need, c.Policy.Reserve = c.Shutdown.Need, c.Shutdown.Reserve
+	c.Policy.Need, c.Policy.Reserve = c.Shutdown.Need.D(), c.Shutdown.Reserve.D()
 	return c
 }
 

@@ -118,29 +118,29 @@ func TestWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := base()
-	want.Mode = ModeArmed
+	want.Mode = Armed
 	want.UPS = []Device{
-		{Name: "u1", Driver: "megatec", Port: "/dev/ttyS1", Options: map[string]string{"baud": "2400"}, Poll: time.Second, Kind: dodai.KindUPS},
+		{Name: "u1", Driver: "megatec", Port: "/dev/ttyS1", Options: map[string]string{"baud": "2400"}, Poll: Duration(time.Second), Kind: dodai.KindUPS},
 		{Name: "u2", Driver: "snmp", Address: "127.0.0.1:161", Options: map[string]string{"community": "007", "version": "2c"}, Kind: dodai.KindUPS, SecretKeys: []string{"community"}},
 	}
 	want.Arrays = []Device{{Name: "md", Driver: "md", Kind: dodai.KindArrays}}
-	want.Disks = []Device{{Name: "disks", Driver: "smartctl", Poll: 10 * time.Minute, Kind: dodai.KindDisks}}
+	want.Disks = []Device{{Name: "disks", Driver: "smartctl", Poll: Duration(10 * time.Minute), Kind: dodai.KindDisks}}
 	want.PSUs = []Device{{Name: "bmc", Driver: "ipmi", Options: map[string]string{"user": "root", "password": "on"}, Kind: dodai.KindPSUs, SecretKeys: []string{"password"}}}
 	want.PDUs = []Device{{Name: "pdu1", Driver: "snmp", Address: "192.0.2.1:161", Kind: dodai.KindPDU, SecretKeys: []string{"community"}}}
 	want.Wiring = []dodai.Path{{PSU: "10.1", Outlet: "pdu1/3", UPS: "u1", Feed: "A"}, {PSU: "10.2", UPS: "u2"}}
 	want.Host = Host{Name: "db1", Tags: map[string]string{"rack": "r7"}}
-	want.Shutdown = Shutdown{Need: 150 * time.Second, Reserve: time.Minute, Command: []string{"/bin/sh", "-c", "echo ${x}"}, Steps: []Step{
-		{Name: "db", Unit: "postgresql@15-main.service", Timeout: 90 * time.Second, OnFailure: Continue},
-		{Name: "shed", Command: []string{"/usr/local/sbin/shed", ""}, Undo: []string{"/usr/local/sbin/unshed"}, Timeout: 60 * time.Second, Expect: 5 * time.Second, OnFailure: Stop,
-			Early: &Early{OnBattery: new(time.Minute), BelowMargin: new(5 * time.Minute), BelowChargePct: new(80.0)}},
+	want.Shutdown = Shutdown{Need: Duration(150 * time.Second), Reserve: Duration(time.Minute), Command: []string{"/bin/sh", "-c", "echo ${x}"}, Steps: []Step{
+		{Name: "db", Unit: "postgresql@15-main.service", Timeout: Duration(90 * time.Second), OnFailure: Continue},
+		{Name: "shed", Command: []string{"/usr/local/sbin/shed", ""}, Undo: []string{"/usr/local/sbin/unshed"}, Timeout: Duration(60 * time.Second), Expect: Duration(5 * time.Second), OnFailure: Stop,
+			Early: &Early{OnBattery: new(Duration(time.Minute)), BelowMargin: new(Duration(5 * time.Minute)), BelowChargePct: new(80.0)}},
 	}}
 	want.Policy.Need, want.Policy.Reserve = 150*time.Second, time.Minute
 	want.Policy.MinChargePct, want.Policy.IgnoreLB, want.Policy.ConfirmPolls = 25, true, 3
 	want.Policy.MaxOnBattS = new(want.Policy.RetryS)
 	*want.Policy.MaxOnBattS = 1800
-	want.Hooks = []Hook{{On: []dodai.EventName{"mains_lost", "mains_restored"}, Command: []string{"/usr/local/bin/notify", "{event}", "{device}"}, Timeout: 30 * time.Second}}
-	want.Export = Export{Listen: "127.0.0.1:9777", Textfile: "/var/lib/node/dodai.prom", Interval: 15 * time.Second}
-	want.Journal = Journal{Dir: "/var/lib/dodai", KeepEvents: year, KeepSamples: 14 * day}
+	want.Hooks = []Hook{{On: []dodai.EventName{"mains_lost", "mains_restored"}, Command: []string{"/usr/local/bin/notify", "{event}", "{device}"}, Timeout: Duration(30 * time.Second)}}
+	want.Export = Export{Listen: "127.0.0.1:9777", Textfile: "/var/lib/node/dodai.prom", Interval: Duration(15 * time.Second)}
+	want.Journal = Journal{Dir: "/var/lib/dodai", KeepEvents: Duration(year), KeepSamples: Duration(14 * day)}
 	want.Drills = []Drill{{Name: "monthly", Scenario: "mains_loss", Level: "rehearsal", Objectives: Objectives{DecideS: new(5.0), MarginS: new(30.0)}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -180,7 +180,7 @@ func TestEmptyFileObserves(t *testing.T) {
 
 func TestDefaultStopsNothing(t *testing.T) {
 	c := Default()
-	if !c.Auto || c.Mode != ModeObserve || len(c.AllDevices()) != 3 {
+	if !c.Auto || c.Mode != Observe || len(c.AllDevices()) != 3 {
 		t.Errorf("Default() = auto %v, mode %s, %d devices: want auto, observe, 3", c.Auto, c.Mode, len(c.AllDevices()))
 	}
 }

@@ -185,7 +185,7 @@ func (d *decoder) choice(where string, choices []string, into func(string)) read
 }
 
 // duration reads a duration from lo to hi.
-func (d *decoder) duration(where string, lo, hi time.Duration, example string, into *time.Duration) reader {
+func (d *decoder) duration(where string, lo, hi time.Duration, example string, into *Duration) reader {
 	want := fmt.Sprintf("a duration from %s to %s", formatDuration(lo), formatDuration(hi))
 	return func(n ast.Node) {
 		s, ok := d.scalar(n, where, want, example)
@@ -201,7 +201,7 @@ func (d *decoder) duration(where string, lo, hi time.Duration, example string, i
 		case err != nil || t < lo || t > hi:
 			d.problem(nodeAt(n), fmt.Sprintf("%s is %q", where, s), want, example)
 		default:
-			*into = t
+			*into = Duration(t)
 		}
 	}
 }

@@ -8,6 +8,15 @@ import (
 	"time"
 )
 
+// Duration is a length of time as the configuration spells it: a number with its unit.
+type Duration time.Duration
+
+// D returns d as a time.Duration.
+func (d Duration) D() time.Duration { return time.Duration(d) }
+
+// String spells d so that the configuration reads the same.
+func (d Duration) String() string { return formatDuration(d.D()) }
+
 // formatDuration spells d as the configuration does, so that parseDuration reads the
 // same.
 func formatDuration(d time.Duration) string {

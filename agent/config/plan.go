@@ -25,7 +25,7 @@ const powerOff = "power_off"
 var unitForm = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|mount|timer|scope|slice|path|swap|automount)$`)
 
 func (d *decoder) step(n ast.Node) {
-	s := Step{Timeout: 60 * time.Second, OnFailure: Continue}
+	s := Step{Timeout: Duration(60 * time.Second), OnFailure: Continue}
 	seen := d.object(n, "steps", []field{
 		{"name", "name: db", d.name(&s.Name)},
 		{"command", `command: ["/usr/local/sbin/drain"]`, d.command("command", &s.Command)},
@@ -74,9 +74,9 @@ func (d *decoder) unit(into *string) reader {
 func (d *decoder) early(s *Step) reader {
 	return func(n ast.Node) {
 		var e Early
-		span := func(key string, into **time.Duration) field {
+		span := func(key string, into **Duration) field {
 			return field{key, key + ": 60s", func(n ast.Node) {
-				*into = new(time.Duration)
+				*into = new(Duration)
 				d.duration(key, 0, day, "60s", *into)(n)
 			}}
 		}

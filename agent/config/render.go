@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 )
 
 // mask stands in the place of a secret.
@@ -53,8 +52,8 @@ func maskURL(s string) string { return userinfo.ReplaceAllString(s, "://"+mask+"
 // plain turns a value into maps, lists and scalars under the names of its json tags,
 // durations as text.
 func plain(v reflect.Value) any {
-	if d, ok := v.Interface().(time.Duration); ok {
-		return formatDuration(d)
+	if d, ok := v.Interface().(Duration); ok {
+		return d.String()
 	}
 	switch v.Kind() {
 	case reflect.Pointer:

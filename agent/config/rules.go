@@ -105,7 +105,7 @@ func (d *decoder) set(n ast.Node, key string, v reflect.Value, f float64, exampl
 // together checks what only the whole file shows.
 func (d *decoder) together() {
 	c := d.cfg
-	c.Policy.Need, c.Policy.Reserve = c.Shutdown.Need, c.Shutdown.Reserve
+	c.Policy.Need, c.Policy.Reserve = c.Shutdown.Need.D(), c.Shutdown.Reserve.D()
 	d.supplies()
 	fed := map[string]bool{}
 	for i, p := range c.Wiring {
@@ -124,11 +124,11 @@ func (d *decoder) together() {
 func (d *decoder) supplies() {
 	c := d.cfg
 	n := len(c.UPS)
-	if c.Mode == ModeArmed && n > 1 && len(c.Wiring) == 0 && d.minSupplies == nil {
+	if c.Mode == Armed && n > 1 && len(c.Wiring) == 0 && d.minSupplies == nil {
 		d.problem(d.modeAt, fmt.Sprintf("mode is armed with %d UPSes, and nothing says how many of them the host needs", n),
 			"wiring, or policy.min_supplies", "policy: {min_supplies: 1}")
 	}
-	if c.Mode == ModeArmed && n == 0 {
+	if c.Mode == Armed && n == 0 {
 		d.warn(d.modeAt, "mode is armed without a UPS: there is nothing to decide from", "a UPS", "ups: [{name: u1, driver: megatec, port: /dev/ttyS0}]")
 	}
 	if d.minSupplies != nil && n > 0 && c.Policy.MinSupplies > n {

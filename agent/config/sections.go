@@ -36,7 +36,7 @@ func (d *decoder) root(n ast.Node) {
 
 func (d *decoder) mode(n ast.Node) {
 	d.modeAt = nodeAt(n)
-	d.choice("mode", []string{string(ModeObserve), string(ModeArmed)}, func(s string) { d.cfg.Mode = Mode(s) })(n)
+	d.choice("mode", []string{string(Observe), string(Armed)}, func(s string) { d.cfg.Mode = Mode(s) })(n)
 }
 
 func (d *decoder) host(n ast.Node) {
@@ -105,7 +105,7 @@ func (d *decoder) path(n ast.Node) {
 }
 
 func (d *decoder) hook(n ast.Node) {
-	h := Hook{Timeout: 30 * time.Second}
+	h := Hook{Timeout: Duration(30 * time.Second)}
 	seen := d.object(n, "hooks", []field{
 		{"on", "on: [mains_lost]", d.events(&h.On)},
 		{"command", `command: ["/usr/local/bin/notify", "{event}"]`, d.command("command", &h.Command)},
