@@ -143,7 +143,7 @@ func (d *driver) Poll(ctx context.Context) (dodai.Reading, error) {
 // sends a malformed record is still there.
 func lost(err error) bool {
 	_, refused := errors.AsType[completion](err)
-	return !refused
+	return !refused && !errors.Is(err, drivers.ErrNoData)
 }
 
 func (d *driver) poll(ctx context.Context) (dodai.Reading, string, error) {

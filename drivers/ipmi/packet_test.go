@@ -118,6 +118,7 @@ type fakeBMC struct {
 	asked       int
 	loop        bool // the last record is followed by itself
 	silentAfter int
+	sensors     map[byte]completion // sensors that refuse; the others are present
 }
 
 func (f *fakeBMC) command(_ context.Context, req request) ([]byte, error) {
@@ -136,6 +137,11 @@ func (f *fakeBMC) command(_ context.Context, req request) ([]byte, error) {
 		return binary.LittleEndian.AppendUint16(nil, f.reservation), nil
 	case 0x23:
 		return f.get(req.data)
+	case 0x2d:
+		if c := f.sensors[req.data[0]]; c != 0 {
+			return nil, c
+		}
+		return []byte{0, 0xc0, 1, 0}, nil
 	}
 	return nil, codeBadCommand
 }
