@@ -130,7 +130,7 @@ func (s *session) candidates(asked answers) []string {
 		}
 	}
 	for _, f := range s.families {
-		for oid := range f.scalars() {
+		for _, oid := range f.scalars() {
 			add(oid)
 		}
 		for _, id := range f.ident {
@@ -146,28 +146,33 @@ func (s *session) candidates(asked answers) []string {
 	return oids
 }
 
-// scalars are a family's objects outside its tables.
-func (f *family) scalars() map[string]tier {
-	all := map[string]tier{}
-	add := func(oid string, t tier) {
-		if old, known := all[oid]; oid != "" && (!known || t == decide || old == settings) {
-			all[oid] = t
-		}
-	}
-	for _, r := range f.rows {
-		add(r.oid, r.tier)
-	}
+// helpers are a family's objects beside its rows, and whether each poll needs them.
+func (f *family) helpers() map[string]bool {
+	all := map[string]bool{}
 	for _, s := range f.source {
-		add(s.oid, decide)
+		all[s.oid] = true
 	}
 	for _, g := range slices.Concat(f.flags, f.lost) {
-		add(g.oid, decide)
+		all[g.oid] = true
 	}
-	add(f.alarmCount, decide)
+	if f.alarmCount != "" {
+		all[f.alarmCount] = true
+	}
 	for _, t := range f.tables {
-		add(t.lines, settings)
+		if t.lines != "" && !all[t.lines] {
+			all[t.lines] = false
+		}
 	}
 	return all
+}
+
+// scalars are a family's objects outside its tables.
+func (f *family) scalars() []string {
+	all := f.helpers()
+	for _, r := range f.rows {
+		all[r.oid] = true
+	}
+	return slices.SortedFunc(maps.Keys(all), compareOIDs)
 }
 
 func (s *session) keep(got answers) {
@@ -179,33 +184,44 @@ func (s *session) keep(got answers) {
 
 func (s *session) val(oid string) value { return s.cache[oid].val }
 
-// plan divides what answered into what each poll needs and what is asked in turn.
+// plan divides what answered into what each poll needs and what is asked in turn. Of
+// the objects for one variable only the best that has a value is needed in each poll.
 func (s *session) plan() {
-	decides, others := map[string]bool{sysUpTime: true}, map[string]bool{}
-	put := func(oid string, t tier) {
+	f := &facts{val: s.val}
+	decides, others, named := map[string]bool{sysUpTime: true}, map[string]bool{}, map[string]bool{}
+	put := func(r *row, name, oid string) {
 		switch {
 		case s.val(oid).kind == isAbsent:
-		case t == decide:
+		case r.tier == decide && !named[name]:
 			decides[oid] = true
+			named[name] = f.read(r, oid, limits{load: -1, charge: -1}) != nil
 		default:
 			others[oid] = true
 		}
 	}
-	for _, f := range s.families {
-		for oid, t := range f.scalars() {
-			put(oid, t)
+	for _, fam := range s.families {
+		for i := range fam.rows {
+			put(&fam.rows[i], fam.rows[i].name, fam.rows[i].oid)
 		}
-		for _, t := range f.tables {
-			for _, r := range t.rows {
-				for _, suffix := range s.columns[r.oid] {
-					put(r.oid+"."+suffix, r.tier)
+		for _, t := range fam.tables {
+			for i := range t.rows {
+				for n, suffix := range s.columns[t.rows[i].oid] {
+					put(&t.rows[i], t.rows[i].phaseName(n%3, 3, false), t.rows[i].instance(suffix))
 				}
 			}
 		}
+		for oid, needed := range fam.helpers() {
+			switch {
+			case s.val(oid).kind == isAbsent:
+			case needed:
+				decides[oid] = true
+			default:
+				others[oid] = true
+			}
+		}
 	}
-	s.decide = slices.Sorted(maps.Keys(decides))
 	maps.DeleteFunc(others, func(oid string, _ bool) bool { return decides[oid] })
-	s.rest = slices.Sorted(maps.Keys(others))
+	s.decide, s.rest = slices.Sorted(maps.Keys(decides)), slices.Sorted(maps.Keys(others))
 }
 
 // next is what to ask in this poll: everything where that fits into one request, else

@@ -1,0 +1,317 @@
+package snmp
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gosnmp/gosnmp"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/drivers"
+	"github.com/dodai-agent/dodai/sim/snmpups"
+)
+
+// TestWeakCards: whatever a card's limits, all values arrive, and what was learnt is
+// not asked twice.
+func TestWeakCards(t *testing.T) {
+	whole := mustPoll(t, openDriver(t, map[string]string{"address": newSim(t, snmpups.Config{Flavour: snmpups.Both, Phases: 3}).Addr()}))
+	for _, tc := range []struct {
+		name    string
+		limits  snmpups.Limits
+		version string
+		gets    int // most requests in a later poll
+	}{
+		{"eight objects", snmpups.Limits{Binds: 8}, "2c", 5},
+		{"two objects", snmpups.Limits{Binds: 2}, "2c", 18},
+		{"one object", snmpups.Limits{Binds: 1}, "2c", 35},
+		{"five objects, version 1", snmpups.Limits{Binds: 5}, "1", 10},
+		{"484 octets", snmpups.Limits{Octets: 484}, "2c", 4},
+		{"silent on more than 30 objects", snmpups.Limits{Binds: 30, Drop: true}, "2c", 2},
+		{"no GETBULK", snmpups.Limits{NoBulk: true}, "2c", 1},
+		{"the rules of version 1 in 2c", snmpups.Limits{V1Rules: true}, "2c", 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ups := newSim(t, snmpups.Config{Flavour: snmpups.Both, Phases: 3})
+			ups.Limit(tc.limits)
+			ups.Change(func(s *snmpups.State) { s.Replace = true })
+			d := openDriver(t, map[string]string{"address": ups.Addr(), "version": tc.version, "timeout": "100ms", "retries": "0"})
+			r := mustPoll(t, d)
+			for name, v := range whole.Vars {
+				if name != "battery.replace" && name != "ups.alarms.present" && r.Vars[name] != v {
+					t.Errorf("%s = %v, want %v", name, r.Vars[name], v)
+				}
+			}
+			if r.Status != dodai.OL|dodai.RB {
+				t.Errorf("status %v, want OL RB", r.Status)
+			}
+			ups.SetMains(false)
+			for range 3 {
+				ups.ResetCounts()
+				r = mustPoll(t, d)
+				if n := ups.Counts(); n.All() > tc.gets || n.GetNext+n.GetBulk > 0 {
+					t.Errorf("requests of a poll: %+v, want at most %d GETs", n, tc.gets)
+				}
+				if !r.Status.Has(dodai.OB | dodai.RB) {
+					t.Errorf("status in the outage %v, want OB RB", r.Status)
+				}
+			}
+		})
+	}
+}
+
+// TestTurns: what does not fit into the one request is asked in turn, and its age told.
+func TestTurns(t *testing.T) {
+	s := &session{cache: map[string]cached{}, decide: []string{"1", "2", "3"}, rest: []string{"a", "b", "c", "d", "e"}}
+	for _, want := range []string{"1 2 3 a b", "1 2 3 c d", "1 2 3 e a"} {
+		if got := strings.Join(s.next(5), " "); got != want {
+			t.Errorf("asked %q, want %q", got, want)
+		}
+	}
+	if got := s.next(60); len(got) != 8 {
+		t.Errorf("asked %q where all fit, want all 8", got)
+	}
+	now := time.Now()
+	d := decoded{from: map[string]string{"battery.temperature": "x", "ups.load": "y"}}
+	at := map[string]time.Time{"x": now.Add(-9 * time.Second), "y": now}
+	ages := d.ages(now, func(oid string) time.Time { return at[oid] })
+	if len(ages) != 1 || ages["battery.temperature"] != 9*time.Second {
+		t.Errorf("ages %v, want 9 s for battery.temperature alone", ages)
+	}
+}
+
+func TestVersions(t *testing.T) {
+	ups := newSim(t, snmpups.Config{})
+	ups.Limit(snmpups.Limits{OnlyV1: true})
+	opts := map[string]string{"address": ups.Addr(), "timeout": "100ms", "retries": "0"}
+	if _, err := openDriver(t, opts).Poll(t.Context()); !errors.Is(err, drivers.ErrUnreachable) {
+		t.Errorf("version 2c on a card of version 1: %v, want ErrUnreachable", err)
+	}
+	opts["version"] = "auto"
+	d := openDriver(t, opts)
+	if r := mustPoll(t, d); r.Status != dodai.OL {
+		t.Errorf("version auto: status %v, want OL", r.Status)
+	}
+	ups.ResetCounts()
+	mustPoll(t, d)
+	if n := ups.Counts(); n.All() != 1 {
+		t.Errorf("the version is tried again: %+v", n)
+	}
+}
+
+func TestRestartedCardIsLearntAnew(t *testing.T) {
+	ups := newSim(t, snmpups.Config{Flavour: snmpups.Both})
+	d := openDriver(t, map[string]string{"address": ups.Addr()})
+	mustPoll(t, d)
+	ups.Remove(snmpups.MustOID(apcUPS + "4.2.8.0"))
+	ups.Set(snmpups.MustOID(apcUPS+"4.2.9.0"), snmpups.Int(500)) // new firmware: another object
+	ups.Set(snmpups.MustOID(sysUpTime), snmpups.Ticks(100))
+	mustPoll(t, d) // notices
+	r := mustPoll(t, d)
+	if v, ok := r.Vars.Float("ups.power"); !ok || v != 500 {
+		t.Errorf("ups.power = %v (there: %v) after the restart, want 500", v, ok)
+	}
+	ups.ResetCounts()
+	mustPoll(t, d)
+	if n := ups.Counts(); n.All() != 1 {
+		t.Errorf("%+v requests, want 1 again", n)
+	}
+}
+
+// TestAlarms: a new alarm costs a look at the table once, not in every poll, and one
+// that takes another's place is noticed.
+func TestAlarms(t *testing.T) {
+	ups := newSim(t, snmpups.Config{})
+	d := openDriver(t, map[string]string{"address": ups.Addr()})
+	mustPoll(t, d)
+	steps := []struct {
+		what   string
+		set    func()
+		status dodai.Status
+		text   string
+	}{
+		{"battery bad", func() { ups.Change(func(s *snmpups.State) { s.Replace = true }) }, dodai.OL | dodai.RB, "battery bad"},
+		{"another instead", func() {
+			ups.Remove(snmpups.MustOID(upsMIB + "6.2.1.2.7"))
+			ups.Set(snmpups.MustOID(upsMIB+"6.2.1.2.8"), snmpups.Pointer(snmpups.MustOID(upsMIB+"6.3.8")))
+		}, dodai.OL | dodai.OVER, "overload"},
+		{"none", func() {
+			ups.Remove(snmpups.MustOID(upsMIB + "6.2.1.2.8"))
+			ups.Set(snmpups.MustOID(upsMIB+"6.1.0"), snmpups.Gauge(0))
+		}, dodai.OL, ""},
+	}
+	for _, step := range steps {
+		step.set()
+		r := mustPoll(t, d)
+		if r.Status != step.status || r.Vars[dodai.UPSAlarm].String() != step.text {
+			t.Errorf("%s: status %v, alarm %q: want %v, %q", step.what, r.Status, r.Vars[dodai.UPSAlarm], step.status, step.text)
+		}
+		ups.ResetCounts()
+		mustPoll(t, d)
+		if n := ups.Counts(); n.All() != 1 {
+			t.Errorf("%s: %+v requests in the poll after, want 1", step.what, n)
+		}
+	}
+}
+
+// TestLostUPS: a card that has lost its UPS answers, but with nothing to rely on.
+func TestLostUPS(t *testing.T) {
+	ups := newSim(t, snmpups.Config{Flavour: snmpups.Both})
+	d := openDriver(t, map[string]string{"address": ups.Addr()})
+	mustPoll(t, d)
+	ups.Set(snmpups.MustOID(apcUPS+"8.1.0"), snmpups.Int(2))
+	if r, err := d.Poll(t.Context()); !errors.Is(err, drivers.ErrUnreachable) || !strings.Contains(err.Error(), "upsCommStatus") {
+		t.Errorf("PowerNet: %v %v, want ErrUnreachable that names upsCommStatus", r.Status, err)
+	}
+	ups.Set(snmpups.MustOID(apcUPS+"8.1.0"), snmpups.Int(1))
+	mustPoll(t, d)
+	ups.Set(snmpups.MustOID(upsMIB+"6.1.0"), snmpups.Gauge(1))
+	ups.Set(snmpups.MustOID(upsMIB+"6.2.1.2.1"), snmpups.Pointer(snmpups.MustOID(upsMIB+"6.3.20")))
+	if r, err := d.Poll(t.Context()); !errors.Is(err, drivers.ErrUnreachable) {
+		t.Errorf("RFC 1628: %v %v, want ErrUnreachable", r.Status, err)
+	}
+}
+
+// TestNothingHere: what is no UPS we read says so, and what it is where that is known.
+func TestNothingHere(t *testing.T) {
+	system := map[string]snmpups.Value{sysDescr: snmpups.Text("switch"), sysObjectID: snmpups.Pointer(snmpups.MustOID("1.3.6.1.4.1.9.1"))}
+	for _, tc := range []struct {
+		name    string
+		objects map[string]snmpups.Value
+		mib     string
+		want    string
+	}{
+		{"switch", nil, "auto", "neither RFC 1628 nor PowerNet"},
+		{"APC PDU", map[string]snmpups.Value{"1.3.6.1.4.1.318.1.1.12.1.5.0": snmpups.Text("AP7900")}, "auto", "APC rack PDU"},
+		{"APC PDU whose UPS objects are -1", map[string]snmpups.Value{
+			"1.3.6.1.4.1.318.1.1.12.1.5.0": snmpups.Text("AP7900"), apcUPS + "4.1.1.0": snmpups.Int(-1), upsMIB + "4.1.0": snmpups.Null(),
+		}, "auto", "APC rack PDU"},
+		{"Eaton PDU", map[string]snmpups.Value{sysObjectID: snmpups.Pointer(snmpups.MustOID("1.3.6.1.4.1.534.6.6.7"))}, "auto", "Eaton ePDU"},
+		{"the other MIB", map[string]snmpups.Value{upsMIB + "4.1.0": snmpups.Int(3)}, "apc", "mib=apc"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			agent := serve(t, nil)
+			for _, objects := range []map[string]snmpups.Value{system, tc.objects} {
+				for oid, v := range objects {
+					agent.Set(snmpups.MustOID(oid), v)
+				}
+			}
+			d := openDriver(t, map[string]string{"address": agent.Addr(), "mib": tc.mib})
+			if r, err := d.Poll(t.Context()); !errors.Is(err, drivers.ErrNoData) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Poll = %v %v, %v: want ErrNoData with %q", r.Kind, r.Status, err, tc.want)
+			}
+		})
+	}
+}
+
+// TestCancelled: a poll returns when its context is cancelled, not only at a deadline.
+func TestCancelled(t *testing.T) {
+	ups := newSim(t, snmpups.Config{})
+	d := openDriver(t, map[string]string{"address": ups.Addr(), "timeout": "10s"})
+	mustPoll(t, d)
+	if err := ups.Break(snmpups.Mute, 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	begin := time.Now()
+	time.AfterFunc(100*time.Millisecond, cancel)
+	_, err := d.Poll(ctx)
+	if took := time.Since(begin); took > time.Second || !errors.Is(err, drivers.ErrUnreachable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Poll returned after %v with %v: want ErrUnreachable at once", took, err)
+	}
+}
+
+// TestContradictionPersists: two branches that disagree poll after poll are an alarm.
+func TestContradictionPersists(t *testing.T) {
+	ups := newSim(t, snmpups.Config{Flavour: snmpups.Both})
+	d := openDriver(t, map[string]string{"address": ups.Addr()})
+	mustPoll(t, d)
+	ups.Set(snmpups.MustOID(upsMIB+"4.1.0"), snmpups.Int(5))
+	for poll, want := range []dodai.Status{dodai.OL, dodai.OL | dodai.ALARM, dodai.OL | dodai.ALARM} {
+		if r := mustPoll(t, d); r.Status != want || len(r.Notes) == 0 {
+			t.Errorf("poll %d: status %v, notes %q: want %v and a note", poll, r.Status, r.Notes, want)
+		}
+	}
+	ups.Set(snmpups.MustOID(upsMIB+"4.1.0"), snmpups.Int(3))
+	if r := mustPoll(t, d); r.Status != dodai.OL {
+		t.Errorf("after it: status %v, want OL", r.Status)
+	}
+}
+
+func TestPackets(t *testing.T) {
+	bind := []gosnmp.SnmpPDU{{Name: ".1.3.6.1", Type: gosnmp.Integer, Value: 1}}
+	for _, tc := range []struct {
+		name   string
+		packet gosnmp.SnmpPacket
+		want   error
+	}{
+		{"good", gosnmp.SnmpPacket{PDUType: gosnmp.GetResponse, RequestID: 7, Variables: bind}, nil},
+		{"request id 0", gosnmp.SnmpPacket{PDUType: gosnmp.GetResponse, Variables: bind}, drivers.ErrProtocol},
+		{"no objects", gosnmp.SnmpPacket{PDUType: gosnmp.GetResponse, RequestID: 7}, drivers.ErrProtocol},
+		{"our own request", gosnmp.SnmpPacket{PDUType: gosnmp.GetRequest, RequestID: 7, Variables: bind}, drivers.ErrProtocol},
+		{"refused", gosnmp.SnmpPacket{PDUType: gosnmp.GetResponse, RequestID: 7, Error: gosnmp.AuthorizationError, Variables: bind}, drivers.ErrDenied},
+		{"too big without objects", gosnmp.SnmpPacket{PDUType: gosnmp.GetResponse, RequestID: 7, Error: gosnmp.TooBig}, nil},
+	} {
+		if _, err := readPacket(&tc.packet); !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, tc := range []struct {
+		opts map[string]string
+		key  string // the option the error names; empty: fine
+	}{
+		{map[string]string{"address": "10.0.0.7"}, ""},
+		{map[string]string{"address": "ups.example:1161"}, ""},
+		{map[string]string{"address": "[2001:db8::1]:161"}, ""},
+		{map[string]string{"address": "2001:db8::1"}, ""},
+		{map[string]string{"address": "10.0.0.7:0"}, "address"},
+		{map[string]string{"address": "10.0.0.7:snmp"}, "address"},
+		{map[string]string{"address": "http://10.0.0.7"}, "address"},
+		{map[string]string{"address": "u", "version": "4"}, "version"},
+		{map[string]string{"address": "u", "version": "2c", "v3user": "x"}, "version"},
+		{map[string]string{"address": "u", "version": "3"}, "v3user"},
+		{map[string]string{"address": "u", "v3user": "x"}, ""},
+		{map[string]string{"address": "u", "v3user": "x", "v3auth": "SHA-256", "v3authpass": "12345678"}, ""},
+		{map[string]string{"address": "u", "v3user": "x", "v3auth": "ROT13", "v3authpass": "12345678"}, "v3auth"},
+		{map[string]string{"address": "u", "v3user": "x", "v3auth": "SHA", "v3authpass": "1234567"}, "v3authpass"},
+		{map[string]string{"address": "u", "v3user": "x", "v3privpass": "12345678"}, "v3auth"},
+		{map[string]string{"address": "u", "v3user": "x", "v3authpass": "12345678", "v3priv": "AES256C"}, "v3privpass"},
+		{map[string]string{"address": "u", "mib": "xups"}, "mib"},
+		{map[string]string{"address": "u", "timeout": "0s"}, "timeout"},
+		{map[string]string{"address": "u", "retries": "-1"}, "retries"},
+		{map[string]string{"address": "u", "community": strings.Repeat("x", 128)}, "community"},
+	} {
+		_, err := Factory.Open("ups1", tc.opts, nil)
+		o, _ := errors.AsType[*drivers.OptionError](err)
+		switch {
+		case tc.key == "" && err != nil:
+			t.Errorf("%v: %v, want no error", tc.opts, err)
+		case tc.key != "" && (o == nil || o.Key != tc.key):
+			t.Errorf("%v: %v, want an error on %s", tc.opts, err, tc.key)
+		}
+		if err != nil && strings.Contains(err.Error(), "1234567") {
+			t.Errorf("the error shows a passphrase: %v", err)
+		}
+	}
+}
+
+func TestCompareOIDs(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		want int
+	}{{"1.3.6", "1.3.6", 0}, {"1.3.6", "1.3.6.1", -1}, {"1.3.10", "1.3.9", 1}, {"1.3.6.1.2.1.33", "1.3.6.1.4.1", -1}} {
+		if got := compareOIDs(tc.a, tc.b); got != tc.want {
+			t.Errorf("compare %s, %s = %d, want %d", tc.a, tc.b, got, tc.want)
+		}
+	}
+	for oid, want := range map[string]string{"1.3.6.0": "1.3.6", "1.3.6.1": "1.3.6", "1.3.6.2": "1.3.6.1", "1.3.6.10.0": "1.3.6.10"} {
+		if got := predecessor(oid); got != want {
+			t.Errorf("predecessor(%s) = %s, want %s", oid, got, want)
+		}
+	}
+}
