@@ -288,13 +288,14 @@ func (a *auditor) unnamedFeeds(paths []dodai.Path) {
 func pathEvidence(paths []dodai.Path) []Evidence {
 	var list []Evidence
 	for _, p := range paths {
-		text := "wiring: " + p.PSU
+		var text strings.Builder
+		text.WriteString("wiring: " + p.PSU)
 		for _, part := range []string{p.Outlet, p.UPS, p.Feed} {
 			if part != "" {
-				text += " ← " + part
+				text.WriteString(" ← " + part)
 			}
 		}
-		list = append(list, Evidence{Text: text})
+		list = append(list, Evidence{Text: text.String()})
 	}
 	return list
 }

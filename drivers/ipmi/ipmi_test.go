@@ -3,6 +3,7 @@ package ipmi_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -257,8 +258,8 @@ func TestHang(t *testing.T) {
 	for range 2 { // with a session, and without
 		begin := time.Now()
 		_, err := poll(t, d, time.Second)
-		if took := time.Since(begin); !errors.Is(err, drivers.ErrUnreachable) || took > 1200*time.Millisecond {
-			t.Errorf("poll of a hung BMC: %v after %v, want ErrUnreachable after 1 s", err, took)
+		if took := time.Since(begin); !errors.Is(err, drivers.ErrUnreachable) || took > 2*time.Second {
+			t.Errorf("poll of a hung BMC: %v after %v, want ErrUnreachable within 1 s and what a busy machine adds", err, took)
 		}
 	}
 	sim.Resume()
@@ -286,9 +287,7 @@ func TestDenied(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := options(sim.Addr())
-			for k, v := range change {
-				opts[k] = v
-			}
+			maps.Copy(opts, change)
 			_, err := poll(t, openAt(t, opts), 2*time.Second)
 			if e, ok := errors.AsType[*drivers.Error](err); !errors.Is(err, drivers.ErrDenied) || !ok || e.Hint == "" {
 				t.Errorf("error %v: want ErrDenied with a hint", err)

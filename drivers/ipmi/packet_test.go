@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -110,6 +111,7 @@ func FuzzOpen(f *testing.F) {
 
 // fakeBMC is a BMC with a repository, for what ipmi_sim does not do.
 type fakeBMC struct {
+	mu          sync.Mutex // a server asks from a goroutine of its own
 	records     [][]byte
 	limit       int // most bytes of a record it returns at once
 	info        []byte
@@ -122,6 +124,8 @@ type fakeBMC struct {
 }
 
 func (f *fakeBMC) command(_ context.Context, req request) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked++
 	if f.silentAfter > 0 && f.asked > f.silentAfter {
 		return nil, drivers.Unreachable(errNoAnswer)

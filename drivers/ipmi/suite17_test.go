@@ -135,7 +135,9 @@ func TestSensorsThatRefuse(t *testing.T) {
 			t.Errorf("supply %s is %s, want %s", r.PSUs[i].ID, r.PSUs[i].State, want)
 		}
 	}
+	f.mu.Lock()
 	f.sensors[4] = codePrivilege
+	f.mu.Unlock()
 	if _, err := poll17(t, d); !errors.Is(err, drivers.ErrDenied) {
 		t.Errorf("no privilege: %v, want ErrDenied", err)
 	}
