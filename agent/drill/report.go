@@ -45,6 +45,8 @@ type Objectives struct {
 	Decide  *time.Duration // from the outage to the decision
 	Stopped *time.Duration // from the decision to the end of the plan
 	Margin  *time.Duration // left at the decision, at least
+	// Shutdown is whether the host has to go down in this outage.
+	Shutdown *bool
 }
 
 // Objective is one objective with what came of it.
@@ -103,6 +105,10 @@ func (r *Report) judge(o Objectives) {
 		want := o.Margin.Seconds()
 		r.Objectives = append(r.Objectives, Objective{"margin at least", want, r.MarginS, "s", r.MarginS != nil && *r.MarginS >= want})
 	}
+	if o.Shutdown != nil {
+		want, got := truth(*o.Shutdown), truth(r.DecidedS != nil)
+		r.Objectives = append(r.Objectives, Objective{"shut down", want, &got, "bool", want == got})
+	}
 	if r.Verdict != "" {
 		return
 	}
@@ -116,6 +122,13 @@ func (r *Report) judge(o Objectives) {
 		r.Verdict = Fail
 		r.Why = "the outage led to no decision and no objective was given"
 	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // WriteText writes the report for a terminal.

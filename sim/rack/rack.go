@@ -24,6 +24,10 @@ import (
 // watched to its end.
 const Battery = 30 * time.Second
 
+// recharge is how much faster a battery fills than it empties. Real ones take ten times
+// as long; nobody wants to watch that.
+const recharge = 5
+
 // lowAt is the charge at which the serial UPS says battery low.
 const lowAt = 0.5
 
@@ -44,7 +48,7 @@ type Rack struct {
 
 // New starts the rack's devices; files and the terminal's link go below dir.
 func New(dir string) (*Rack, error) {
-	a, err := megatec.New(megatec.Config{Dir: dir, Model: "RACK A", Runtime: Battery, LowAt: lowAt, Recharge: Battery})
+	a, err := megatec.New(megatec.Config{Dir: dir, Model: "RACK A", Runtime: Battery, LowAt: lowAt, Recharge: Battery / recharge})
 	if err != nil {
 		return nil, fmt.Errorf("serial UPS: %w", err)
 	}
@@ -93,7 +97,7 @@ func (r *Rack) run(ctx context.Context) {
 	for {
 		r.mu.Lock()
 		if r.mains["B"] {
-			r.left = min(Battery, r.left+step)
+			r.left = min(Battery, r.left+recharge*step)
 		} else {
 			r.left = max(0, r.left-step)
 		}

@@ -1,0 +1,160 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dodai-agent/dodai/agent/export"
+)
+
+// serve opens the Unix socket of the local commands and the TCP port of the exporters.
+func (a *Agent) serve(ctx context.Context, group *errgroup.Group) error {
+	if a.opts.Socket != "" {
+		l, err := listenUnix(a.opts.Socket)
+		if err != nil {
+			return err
+		}
+		a.serveOn(ctx, group, l, a.localAPI(), withPeer)
+	}
+	if a.opts.Listen != "" {
+		l, err := net.Listen("tcp", a.opts.Listen)
+		if err != nil {
+			return fmt.Errorf("listen for /metrics: %w", err)
+		}
+		a.addr = l.Addr()
+		a.log.Info("serving metrics", "address", l.Addr().String())
+		a.serveOn(ctx, group, l, a.remoteAPI(), nil)
+	}
+	return nil
+}
+
+func (a *Agent) serveOn(ctx context.Context, group *errgroup.Group, l net.Listener, h http.Handler, conn func(context.Context, net.Conn) context.Context) {
+	srv := &http.Server{
+		Handler: h, ConnContext: conn,
+		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+	group.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+}
+
+// listenUnix opens the socket for its owner and group. A socket file left by a process
+// that is gone is replaced; one that answers is another agent's.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("socket for the local commands: %w", err)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("socket for the local commands %s: another agent is listening there", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		os.Remove(path)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("socket for the local commands: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("socket for the local commands: %w", err)
+	}
+	return l, nil
+}
+
+// remoteAPI is what may be read over the network. Nothing in it changes anything.
+func (a *Agent) remoteAPI() http.Handler {
+	mux := http.NewServeMux()
+	export.Mount(mux, a.metrics, a.healthy, a.readyNow)
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.Status()) })
+	return mux
+}
+
+// localAPI is what the local commands use. Reading is for everyone who may open the
+// socket; what acts is for root and the agent's own user.
+func (a *Agent) localAPI() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", a.remoteAPI())
+	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.View().Findings) })
+	mux.HandleFunc("GET /v1/events", a.getEvents)
+	mux.HandleFunc("GET /v1/drills", a.listDrills)
+	mux.HandleFunc("GET /v1/drills/{id}", a.getDrill)
+	mux.Handle("POST /v1/drills", privileged(a.postDrill))
+	mux.Handle("DELETE /v1/drills", privileged(a.abortDrill))
+	mux.Handle("POST /v1/reload", privileged(func(w http.ResponseWriter, r *http.Request) {
+		if err := a.Reload(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+		}
+	}))
+	return mux
+}
+
+// healthy is nil while the loop decides: its last decision is not older than a few ticks.
+func (a *Agent) healthy() error {
+	if age := a.clock() - a.View().Snapshot.At; age > 5*tick {
+		return fmt.Errorf("the last decision is %v old", age.Round(time.Millisecond))
+	}
+	return nil
+}
+
+func (a *Agent) readyNow() error {
+	select {
+	case <-a.ready:
+		return nil
+	default:
+	}
+	for _, d := range a.View().Snapshot.Devices {
+		if !d.Answered() {
+			return fmt.Errorf("%s has not been heard yet", d.Name)
+		}
+	}
+	return nil
+}
+
+// getEvents answers the newest events of the journal, oldest first: ?limit=100.
+func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request) {
+	limit := 100
+	if s := r.URL.Query().Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 10000 {
+			http.Error(w, fmt.Sprintf("limit is %q: want a whole number from 1 to 10000", s), http.StatusBadRequest)
+			return
+		}
+		limit = n
+	}
+	events, err := a.store.events(r.Context(), limit)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	writeJSON(w, events)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // the peer has gone; there is nobody to tell
+}

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/collectors"
+	"github.com/dodai-agent/dodai/drivers"
+)
+
+// maxBackoff is the longest pause between two polls of a device that stays silent.
+const maxBackoff = time.Minute
+
+// minStale is the shortest time after which a reading counts as stale.
+const minStale = 15 * time.Second
+
+// configure replaces the configuration: the policy, the hooks, the snapshot's list of
+// devices and the collectors, which start when the loop runs. It changes nothing when
+// it returns an error.
+func (a *Agent) configure(cfg *config.Config) error {
+	l := &a.loop
+	made, err := a.makeCollectors(cfg)
+	if err != nil {
+		return err
+	}
+	executor, err := a.makeExecutor(cfg)
+	if err != nil {
+		return err
+	}
+	a.hooks.set(cfg.Hooks)
+	l.executor, l.generation = executor, l.generation+1
+	l.cfg, l.policy, l.plan = cfg, policy.New(cfg.Policy), plan(cfg)
+	snap := &dodai.Snapshot{At: a.clock(), Wall: time.Now(), AgentStartedAt: a.clock(), Paths: cfg.Wiring}
+	if l.snap != nil {
+		snap.AgentStartedAt, snap.Host = l.snap.AgentStartedAt, l.snap.Host
+	}
+	for name, c := range made {
+		if l.snap != nil {
+			if old := l.snap.Device(name); old != nil {
+				c.Resume(old)
+			}
+		}
+		snap = snap.With(c.Initial(), snap.At, snap.Wall)
+	}
+	l.snap, l.collectors = snap, made
+	a.measureNeed()
+	return nil
+}
+
+func (a *Agent) makeCollectors(cfg *config.Config) (map[string]*collectors.Collector, error) {
+	made := map[string]*collectors.Collector{}
+	generation := a.loop.generation + 1
+	for _, dev := range cfg.AllDevices() {
+		factory, ok := a.opts.Find(dev.Driver)
+		if !ok {
+			return nil, fmt.Errorf("device %s: there is no driver %q", dev.Name, dev.Driver)
+		}
+		log := a.log.With("device", dev.Name, "driver", dev.Driver)
+		drv, err := factory.Open(dev.Name, dev.DriverOptions(), log)
+		if err != nil {
+			return nil, err
+		}
+		made[dev.Name] = collectors.New(a.collectorConfig(cfg, dev, factory, drv, log, generation))
+	}
+	return made, nil
+}
+
+func (a *Agent) collectorConfig(cfg *config.Config, dev config.Device, f drivers.Factory, drv drivers.Driver, log *slog.Logger, generation int) collectors.Config {
+	line := dev.Poll.D()
+	if line == 0 {
+		line = f.Poll
+	}
+	battery := cfg.Policy.PollBattS.D()
+	if f.Local {
+		battery = collectors.MinGap
+	}
+	return collectors.Config{
+		Name: dev.Name, Kind: f.Kind, DriverName: f.Name, Driver: drv, Clock: a.clock, Log: log,
+		Timeout:    f.Timeout,
+		StaleAfter: max(minStale, 3*line, cfg.Policy.StaleS.D()),
+		Schedule: collectors.Schedule{
+			Line: line, Battery: battery, Retry: cfg.Policy.RetryS.D(), Retries: 3, MaxBackoff: maxBackoff,
+		},
+		Publish: func(s *dodai.DeviceState) { a.send(a.ctx, update{device: s, from: generation}) },
+	}
+}
+
+// startCollectors starts the present generation beside the loop.
+func (a *Agent) startCollectors() {
+	l := &a.loop
+	ctx, stop := context.WithCancel(a.ctx)
+	l.stop = stop
+	for _, c := range l.collectors {
+		l.group.Go(func() error { return c.Run(ctx) })
+	}
+}
+
+// reload takes a new configuration over, or keeps the old one and says why. It runs in
+// the loop.
+func (a *Agent) reload(cfg *config.Config) error {
+	l := &a.loop
+	if l.down != nil && !l.down.Finished {
+		return fmt.Errorf("a shutdown is under way")
+	}
+	old := l.stop
+	if err := a.configure(cfg); err != nil {
+		return err
+	}
+	old()
+	a.startCollectors()
+	return nil
+}
+
+// Reload reads the configuration again and takes it over. With an error the old one
+// stays in force.
+func (a *Agent) Reload(ctx context.Context) error {
+	err := a.reloadFrom(ctx)
+	if err != nil {
+		a.emit(dodai.Event{Name: dodai.EventConfigRejected, Text: "the old configuration stays in force: " + err.Error()})
+		return err
+	}
+	a.emit(dodai.Event{Name: dodai.EventConfigReloaded, Text: "the configuration was read again"})
+	return nil
+}
+
+func (a *Agent) reloadFrom(ctx context.Context) error {
+	if a.opts.Reload == nil {
+		return fmt.Errorf("the agent runs without a configuration file")
+	}
+	cfg, err := a.opts.Reload()
+	if err != nil {
+		return err
+	}
+	a.store.loadDurations(ctx, stepNames(plan(cfg)))
+	var inLoop error
+	if err := a.call(ctx, func() { inLoop = a.reload(cfg) }); err != nil {
+		return err
+	}
+	return inLoop
+}

@@ -1,0 +1,239 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/agent/shutdown"
+)
+
+// persistLimit is how long the way down waits for the journal. A disk that hangs is
+// part of what can go wrong in an outage; the machine is shut down all the same.
+const persistLimit = time.Second
+
+// act does what the decision asks for.
+func (a *Agent) act(now time.Duration) {
+	l := &a.loop
+	switch {
+	case l.down != nil:
+		a.rearm(now)
+	case !l.decision.Shutdown:
+		l.observed = ""
+		a.early(now)
+	case l.cfg.Mode != config.Armed:
+		a.observe()
+	default:
+		a.goDown()
+	}
+}
+
+// observe journals and notifies what would have been done, once per cause.
+func (a *Agent) observe() {
+	l := &a.loop
+	if l.observed != "" {
+		return
+	}
+	l.observed = l.decision.Reason
+	a.emit(decided(l.decision, config.Observe))
+}
+
+func decided(d policy.Decision, mode config.Mode) dodai.Event {
+	fields := map[string]any{"reason": string(d.Reason), "mode": string(mode), "need_s": d.Need.Seconds(), "reserve_s": d.Reserve.Seconds()}
+	if d.Margin != nil {
+		fields["margin_s"] = d.Margin.Seconds()
+	}
+	text := d.Explanation
+	if mode == config.Observe {
+		text = "mode observe, nothing is stopped: " + text
+	}
+	return dodai.Event{Name: dodai.EventShutdownDecided, Text: text, Fields: fields}
+}
+
+// goDown is the point of no return: it is written down, then acted on.
+func (a *Agent) goDown() {
+	l := &a.loop
+	l.down = &downState{stamp: a.stamp(), Reason: l.decision.Reason, Explanation: l.decision.Explanation}
+	a.emit(decided(l.decision, config.Armed))
+	a.saveDown()
+	a.emit(dodai.Event{Name: dodai.EventShutdownStarted, Text: l.down.Explanation, Fields: map[string]any{"reason": string(l.down.Reason)}})
+	a.execute()
+}
+
+// resumeDown goes on with a shutdown that was under way when the agent ended.
+func (a *Agent) resumeDown() {
+	if d := a.loop.down; d != nil && !d.Finished {
+		a.log.Warn("going on with the shutdown that had begun", "reason", d.Reason, "done", d.Done)
+		a.execute()
+	}
+}
+
+// saveDown writes the state of the shutdown and waits for the disk, but not for long.
+func (a *Agent) saveDown() {
+	data, err := json.Marshal(a.loop.down)
+	if err != nil {
+		a.log.Error("the state of the shutdown cannot be written", "err", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), persistLimit)
+	defer cancel()
+	if err := a.store.saveNow(ctx, keyShutdown, data); err != nil {
+		a.log.Error("the shutdown goes on without being written down", "err", err)
+	}
+}
+
+// execute runs the plan beside the loop. Each step that is over comes back as a call
+// into the loop that writes it down before the next one starts.
+func (a *Agent) execute() {
+	l := &a.loop
+	l.executing = true
+	done, executor, ctx := l.down.done(), l.executor, a.ctx
+	cause := shutdown.Cause{Event: dodai.EventShutdownStarted, Reason: string(l.down.Reason), Text: l.down.Explanation}
+	l.group.Go(func() error {
+		var err error
+		if a.opts.Rehearse {
+			cause.Drill = "demo"
+			_, err = executor.Rehearse(ctx, cause, a.View().Need, nil)
+		} else {
+			err = executor.Run(ctx, cause, done)
+		}
+		if ctx.Err() != nil {
+			return nil // the service manager ends us; nothing is undone
+		}
+		return a.call(ctx, func() { a.downEnded(err) })
+	})
+}
+
+// record is told by the executor what became of a step, and writes it down.
+func (a *Agent) record(ctx context.Context, p shutdown.Progress) error {
+	over := p.Phase == shutdown.PhaseDone || p.Phase == shutdown.PhaseFailed
+	if over {
+		a.store.measured(ctx, p, time.Now())
+	}
+	return a.call(ctx, func() {
+		l := &a.loop
+		switch {
+		case p.Drill != "":
+		case l.down != nil && over:
+			l.down.markDone(p.Step)
+			a.saveDown()
+		case l.down == nil && p.Phase == shutdown.PhaseDone:
+			l.earlyDone[p.Step] = true
+			a.saveEarly()
+		case p.Phase == shutdown.PhaseUndone:
+			delete(l.earlyDone, p.Step)
+			a.saveEarly()
+		}
+		a.measureNeed()
+	})
+}
+
+// downEnded is called in the loop when the plan is through.
+func (a *Agent) downEnded(err error) {
+	l := &a.loop
+	l.executing = false
+	if l.down == nil {
+		return
+	}
+	if err != nil {
+		a.emit(dodai.Event{Name: dodai.EventShutdownFailed, Text: fmt.Sprintf("the way down failed: %v", err)})
+	}
+	l.down.Finished, l.down.FinishedAt = true, a.clock()
+	a.saveDown()
+}
+
+// rearmAfter is how long the power must have been back before a machine that is still
+// running after its power-off may decide again.
+const rearmAfter = 30 * time.Second
+
+// rearm makes the agent able to decide again when the plan is through and yet the
+// machine still runs with its power back: the power-off was a command that does not
+// cut this machine, or it failed. An agent that stayed mute after that would be
+// no protection in the next outage.
+func (a *Agent) rearm(now time.Duration) {
+	l := &a.loop
+	if !l.down.Finished || l.executing {
+		return
+	}
+	if l.decision.Shutdown || onBattery(l.decision) {
+		l.down.FinishedAt = now
+		return
+	}
+	if now-l.down.FinishedAt < rearmAfter {
+		return
+	}
+	executor, err := a.makeExecutor(l.cfg) // the old one remembers which steps it did
+	if err != nil {
+		a.log.Error("cannot decide again", "err", err)
+		return
+	}
+	l.executor, l.down = executor, nil
+	a.saveDown()
+	a.log.Warn("power is back and the machine still runs: ready to decide again")
+}
+
+func onBattery(d policy.Decision) bool {
+	for _, u := range d.UPSes {
+		if u.OnBattery {
+			return true
+		}
+	}
+	return false
+}
+
+// measureNeed takes what the journal knows about how long steps took into the policy.
+func (a *Agent) measureNeed() {
+	l := &a.loop
+	p := plan(l.cfg)
+	runs := map[string][]shutdown.Measured{}
+	for _, name := range append(stepNames(p), shutdown.PowerOffStep) {
+		runs[name] = a.store.durations(name)
+	}
+	l.need = p.Need(runs, l.cfg.Shutdown.Need.D(), nil)
+	l.policy.Need = l.need.Total
+}
+
+func stepNames(p shutdown.Plan) []string {
+	var names []string
+	for _, s := range p.Steps {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// makeExecutor makes the executor of a configuration.
+func (a *Agent) makeExecutor(cfg *config.Config) (*shutdown.Executor, error) {
+	return shutdown.New(shutdown.Config{
+		Plan: plan(cfg), Run: shutdown.Process, Logind: shutdown.SystemBus(), Now: a.clock,
+		Emit: a.emit, Record: a.record, Log: a.log,
+	})
+}
+
+// plan turns the configured way down into the executor's.
+func plan(cfg *config.Config) shutdown.Plan {
+	p := shutdown.Plan{Command: cfg.Shutdown.Command}
+	for _, s := range cfg.Shutdown.Steps {
+		step := shutdown.Step{Name: s.Name, Command: s.Command, Unit: s.Unit, Timeout: s.Timeout.D(), Expect: s.Expect.D(), Undo: s.Undo}
+		if s.OnFailure == config.Stop {
+			step.OnFailure = shutdown.Stop
+		}
+		if s.Early != nil {
+			step.Early = &shutdown.Early{
+				BelowMargin: durationOf(s.Early.BelowMargin), BelowCharge: s.Early.BelowChargePct, OnBattery: durationOf(s.Early.OnBattery),
+			}
+		}
+		p.Steps = append(p.Steps, step)
+	}
+	return p
+}
+
+func durationOf(d *config.Duration) *time.Duration {
+	if d == nil {
+		return nil
+	}
+	return new(d.D())
+}

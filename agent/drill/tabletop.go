@@ -1,0 +1,62 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/dodai-agent/dodai/agent/shutdown"
+)
+
+// RunTabletop plays the scenario on virtual time from the present snapshot and reports
+// the time line it predicts. It takes a moment and touches nothing.
+func RunTabletop(ctx context.Context, s Setup) *Report {
+	r := s.report()
+	res, err := Play(ctx, s.Scenario, PlayOptions{
+		Config: &s.Policy.Config, Factors: s.Policy.Factors, Start: s.Snapshot,
+	})
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		r.Verdict, r.Why = Aborted, err.Error()
+		r.judge(s.objectives())
+		return r
+	}
+	r.Timeline = append(r.Timeline, res.Timeline...)
+	r.DetectedS, r.TookS = res.DetectedS, s.Scenario.End.Seconds()
+	if res.Shutdown {
+		r.decided(*res.AtS, res.Decision)
+		r.predict(*res.AtS, s.Need)
+		r.TookS = *res.AtS + s.Need.Total.Seconds()
+	} else {
+		r.note("the host stays up", s.Scenario.End.Seconds())
+	}
+	r.judge(s.objectives())
+	return r
+}
+
+func (r *Report) note(text string, at float64) {
+	r.Timeline = append(r.Timeline, Entry{at, "note", text})
+}
+
+// predict lets the plan run on paper after a decision at at.
+func (r *Report) predict(at float64, need shutdown.Need) {
+	r.StoppedS = new(need.Total.Seconds())
+	if !slices.ContainsFunc(need.Steps, func(s shutdown.StepNeed) bool { return s.Runs > 0 }) {
+		r.note(fmt.Sprintf("the plan would be through after the %.1f s that are configured; nothing of it was ever measured", need.Total.Seconds()), at+need.Total.Seconds())
+		return
+	}
+	t := at
+	for _, s := range need.Steps {
+		t += s.Took.Seconds()
+		text := fmt.Sprintf("%s would be through, taking %.1f s (measured %d times)", s.Step, s.Took.Seconds(), s.Runs)
+		if s.Runs == 0 {
+			text = fmt.Sprintf("%s: never measured", s.Step)
+			if s.Took > 0 {
+				text += fmt.Sprintf(", taken to need %.1f s", s.Took.Seconds())
+			}
+		}
+		r.Timeline = append(r.Timeline, Entry{t, "step", text})
+	}
+}

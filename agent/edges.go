@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// edges compares two states of one device and returns what changed for the worse or
+// the better. The edges of UPSes are the policy's, because they need its memory; these
+// are the others'. A device's first reading raises only what is wrong already, so that
+// a restart of the agent on a healthy server is silent.
+func edges(before, after *dodai.DeviceState) []dodai.Event {
+	if after.Reading == nil || before != nil && before.Reading == after.Reading {
+		return nil
+	}
+	var old dodai.Reading
+	if before != nil && before.Reading != nil {
+		old = *before.Reading
+	}
+	var events []dodai.Event
+	events = append(events, psuEdges(after.Name, old.PSUs, after.Reading.PSUs)...)
+	events = append(events, arrayEdges(old.Arrays, after.Reading.Arrays)...)
+	events = append(events, diskEdges(old.Disks, after.Reading.Disks)...)
+	return events
+}
+
+func psuLost(s dodai.PSUState) bool {
+	return s == dodai.PSUFailed || s == dodai.PSUInputLost || s == dodai.PSUAbsent
+}
+
+func psuEdges(device string, old, now []dodai.PSU) []dodai.Event {
+	was := map[string]dodai.PSUState{}
+	for _, p := range old {
+		was[p.ID] = p.State
+	}
+	var events []dodai.Event
+	for _, p := range now {
+		before, known := was[p.ID]
+		fields := map[string]any{"psu": p.ID, "state": string(p.State), "input": string(p.Input), "bmc": device}
+		switch {
+		case psuLost(p.State) && !psuLost(before) && (known || p.State != dodai.PSUAbsent):
+			events = append(events, dodai.Event{Name: dodai.EventPSULost, Device: p.ID, Fields: fields,
+				Text: fmt.Sprintf("power supply %s (%s) is %s", p.ID, p.Name, p.State)})
+		case known && psuLost(before) && p.State == dodai.PSUOK:
+			events = append(events, dodai.Event{Name: dodai.EventPSURestored, Device: p.ID, Fields: fields,
+				Text: fmt.Sprintf("power supply %s (%s) is ok again, it was %s", p.ID, p.Name, before)})
+		}
+	}
+	return events
+}
+
+func arrayHurt(s dodai.ArrayState) bool {
+	return s == dodai.ArrayDegraded || s == dodai.ArrayRebuilding || s == dodai.ArrayFailed
+}
+
+func arrayEdges(old, now []dodai.Array) []dodai.Event {
+	was := map[string]dodai.Array{}
+	for _, a := range old {
+		was[a.ID] = a
+	}
+	var events []dodai.Event
+	for _, a := range now {
+		before, known := was[a.ID]
+		fields := map[string]any{"array": a.ID, "level": a.Level, "state": string(a.State), "failing": a.Failing}
+		worse := arrayHurt(a.State) && (!arrayHurt(before.State) || len(a.Failing) > len(before.Failing) || a.State == dodai.ArrayFailed && before.State != dodai.ArrayFailed)
+		switch {
+		case worse:
+			events = append(events, dodai.Event{Name: dodai.EventArrayDegraded, Device: a.ID, Fields: fields,
+				Text: fmt.Sprintf("array %s (%s) is %s, failing: %v", a.ID, a.Level, a.State, a.Failing)})
+		case known && arrayHurt(before.State) && a.State == dodai.ArrayOptimal:
+			events = append(events, dodai.Event{Name: dodai.EventArrayRestored, Device: a.ID, Fields: fields,
+				Text: fmt.Sprintf("array %s (%s) is optimal again", a.ID, a.Level)})
+		}
+	}
+	return events
+}
+
+func diskEdges(old, now []dodai.Disk) []dodai.Event {
+	was := map[string]dodai.Verdict{}
+	for _, d := range old {
+		was[d.Device+d.Type] = d.Verdict
+	}
+	var events []dodai.Event
+	for _, d := range now {
+		before, known := was[d.Device+d.Type]
+		if before == d.Verdict || !known && d.Verdict == dodai.VerdictOK {
+			continue
+		}
+		events = append(events, dodai.Event{Name: dodai.EventDiskVerdictChanged, Device: d.Device,
+			Fields: map[string]any{"disk": d.Device, "type": d.Type, "serial": d.Serial, "verdict": string(d.Verdict), "before": string(before), "reasons": d.Reasons},
+			Text:   fmt.Sprintf("disk %s (%s, serial %s): %s, before: %s", d.Device, d.Model, d.Serial, d.Verdict, orNone(string(before)))})
+	}
+	return events
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "not seen before"
+	}
+	return s
+}

@@ -1,0 +1,259 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/audit"
+	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/agent/shutdown"
+	"github.com/dodai-agent/dodai/collectors"
+)
+
+// saveEvery is how often the policy's memory is written while nothing happens that has
+// to be remembered at once.
+const saveEvery = 10 * time.Second
+
+// tick is the longest the loop sleeps: ages grow, time rules fire, the watchdog is fed.
+const tick = time.Second
+
+// loopState is what the loop alone reads and writes.
+type loopState struct {
+	cfg      *config.Config
+	policy   policy.Policy
+	snap     *dodai.Snapshot
+	memory   policy.Memory
+	decision policy.Decision
+	auditMem audit.Memory
+	findings []audit.Finding
+
+	plan      shutdown.Plan
+	need      shutdown.Need // what the plan takes, measured where it was
+	executor  *shutdown.Executor
+	earlyDone map[string]bool // early steps done and not undone
+	earlyBusy bool            // early steps are being run or undone
+
+	down      *downState
+	executing bool          // the executor runs for down
+	observed  policy.Reason // in observe mode: what would have been done, told once
+	group     *errgroup.Group
+
+	collectors map[string]*collectors.Collector
+	generation int
+	stop       context.CancelFunc // ends the present generation of collectors
+	readyTold  bool
+	savedAt    time.Duration
+}
+
+func (l *loopState) stopCollectors() {
+	if l.stop != nil {
+		l.stop()
+	}
+}
+
+// start begins collecting. It is called once, before the loop runs.
+func (a *Agent) start(ctx context.Context, group *errgroup.Group) {
+	a.loop.group = group
+	a.startCollectors()
+}
+
+// run is the loop.
+func (a *Agent) run(ctx context.Context) error {
+	a.emit(dodai.Event{Name: dodai.EventAgentStarted, Text: "the agent has started, mode " + string(a.loop.cfg.Mode),
+		Fields: map[string]any{"version": a.opts.Version, "mode": string(a.loop.cfg.Mode)}})
+	a.opts.Notify("READY=1")
+	a.resumeDown()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			a.saveMemory()
+			return nil
+		case u := <-a.updates:
+			a.apply(u)
+			a.drain()
+		case f := <-a.calls:
+			f()
+		case <-timer.C:
+		}
+		a.decide()
+		a.feedWatchdog()
+		timer.Reset(a.sleep())
+	}
+}
+
+// drain takes what else has come in meanwhile, so that one decision sees it all.
+func (a *Agent) drain() {
+	for range cap(a.updates) {
+		select {
+		case u := <-a.updates:
+			a.apply(u)
+		default:
+			return
+		}
+	}
+}
+
+// sleep is how long the loop may wait for something to happen.
+func (a *Agent) sleep() time.Duration {
+	d := tick
+	if w := a.opts.Watchdog / 3; w > 0 {
+		d = min(d, w)
+	}
+	if next := a.loop.decision.Next; next > 0 {
+		d = min(d, next-a.clock())
+	}
+	return max(d, time.Millisecond)
+}
+
+func (a *Agent) feedWatchdog() {
+	if a.opts.Watchdog > 0 {
+		a.opts.Notify("WATCHDOG=1")
+	}
+}
+
+// apply takes one update into a new snapshot.
+func (a *Agent) apply(u update) {
+	l := &a.loop
+	if u.host != nil {
+		s := *l.snap
+		s.Host = *u.host
+		l.snap = &s
+		return
+	}
+	if u.from != l.generation {
+		return
+	}
+	before := l.snap.Device(u.device.Name)
+	if before == nil {
+		return // not configured any more
+	}
+	l.snap = l.snap.With(u.device, a.clock(), time.Now())
+	a.metrics.Polled(u.device)
+	for _, ev := range edges(before, u.device) {
+		a.emit(ev)
+	}
+}
+
+// decide asks the policy what follows from the present snapshot, and acts.
+func (a *Agent) decide() {
+	l := &a.loop
+	now := a.clock()
+	s := *l.snap
+	s.At, s.Wall = now, time.Now()
+	l.snap = &s
+	l.decision, l.memory = l.policy.Decide(l.snap, l.memory, now)
+	for name, c := range l.collectors {
+		c.SetFast(l.decision.Fast[name])
+	}
+	for _, ev := range l.decision.Events {
+		a.emit(ev)
+	}
+	l.findings, l.auditMem = audit.Audit(l.snap, l.auditMem)
+	a.act(now)
+	if len(l.decision.Events) > 0 || now-l.savedAt > saveEvery {
+		a.saveMemory()
+	}
+	a.checkReady()
+	a.publish()
+}
+
+// saveMemory hands the policy's memory to the journal without waiting for the disk.
+func (a *Agent) saveMemory() {
+	l := &a.loop
+	l.savedAt = a.clock()
+	data, err := json.Marshal(policyState{a.stamp(), l.memory})
+	if err != nil {
+		a.log.Error("the policy's memory cannot be written", "err", err)
+		return
+	}
+	a.store.save(keyPolicy, data)
+}
+
+func (a *Agent) stamp() stamp {
+	return stamp{BootID: collectors.BootID(), At: a.clock(), Wall: time.Now()}
+}
+
+// restore reads back what an earlier run of the agent left.
+func (a *Agent) restore(ctx context.Context) {
+	l := &a.loop
+	now := a.stamp()
+	if data := a.store.load(ctx, keyPolicy); data != nil {
+		m, err := restorePolicy(data, now)
+		if err != nil {
+			a.log.Error("starting without memory", "err", err)
+		} else {
+			l.memory = m
+		}
+	}
+	if data := a.store.load(ctx, keyShutdown); data != nil {
+		d, err := restoreDown(data, now)
+		if err != nil {
+			a.log.Error("starting without the state of an earlier shutdown", "err", err)
+		}
+		l.down = d
+	}
+	if data := a.store.load(ctx, keyEarly); data != nil {
+		var names []string
+		if err := json.Unmarshal(data, &names); err != nil {
+			a.log.Error("starting without knowing which early steps were done", "err", err)
+		}
+		for _, name := range names {
+			l.earlyDone[name] = true
+		}
+	}
+	a.store.loadDurations(ctx, append(stepNames(l.plan), shutdown.PowerOffStep))
+	a.measureNeed()
+}
+
+// checkReady tells once that every device has answered or been found silent.
+func (a *Agent) checkReady() {
+	l := &a.loop
+	if l.readyTold {
+		return
+	}
+	for _, d := range l.snap.Devices {
+		if !d.Answered() {
+			return
+		}
+	}
+	l.readyTold = true
+	close(a.ready)
+}
+
+// publish makes the present state visible to everybody else.
+func (a *Agent) publish() {
+	l := &a.loop
+	v := &View{Snapshot: l.snap, Decision: l.decision, Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
+		Need: l.need, Policy: l.policy, executor: l.executor}
+	if l.down != nil {
+		d := *l.down
+		v.Down = &d
+	}
+	a.view.Store(v)
+	a.metrics.Set(exportState(v))
+}
+
+// emit stamps an event and hands it to everybody who listens. It may be called from
+// any goroutine and waits for none of them.
+func (a *Agent) emit(ev dodai.Event) {
+	if ev.At == 0 {
+		ev.At = a.clock()
+	}
+	if ev.Wall.IsZero() {
+		ev.Wall = time.Now()
+	}
+	a.store.event(ev)
+	a.metrics.Event(ev)
+	a.hooks.handle(ev)
+	if a.opts.OnEvent != nil {
+		a.opts.OnEvent(ev)
+	}
+	a.logEvent(ev)
+}

@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dodai-agent/dodai/agent/policy"
+)
+
+// Keys of what has to survive a restart of the agent.
+const (
+	keyPolicy   = "policy"
+	keyShutdown = "shutdown"
+)
+
+// stamp says when, on which clock and in which boot a state was saved, so that its
+// instants can be moved to another boot's clock.
+type stamp struct {
+	BootID string        `json:"boot_id"`
+	At     time.Duration `json:"at"`
+	Wall   time.Time     `json:"wall"`
+}
+
+// policyState is the policy's memory as it lies in the journal.
+type policyState struct {
+	stamp
+	Memory policy.Memory `json:"memory"`
+}
+
+// restorePolicy reads a saved memory and moves its instants to the present clock. In
+// the same boot they are right as they are; after a reboot the wall clock, the only
+// one that ran on, tells how long it was.
+func restorePolicy(data []byte, now stamp) (policy.Memory, error) {
+	var s policyState
+	if err := json.Unmarshal(data, &s); err != nil {
+		return policy.Memory{}, fmt.Errorf("saved memory of the policy: %w", err)
+	}
+	if s.BootID == now.BootID && s.BootID != "" && s.At <= now.At {
+		return s.Memory, nil
+	}
+	return s.Memory.Shift(now.At - s.At - max(0, now.Wall.Sub(s.Wall))), nil
+}
+
+// downState is a shutdown of this host, from the decision on.
+type downState struct {
+	stamp
+	Reason      policy.Reason `json:"reason"`
+	Explanation string        `json:"explanation"`
+	// Done are the steps that are over, well or badly: they are not run again when
+	// the agent was restarted in between.
+	Done []string `json:"done,omitempty"`
+	// Finished is set when the power-off has been asked for successfully.
+	Finished bool `json:"finished,omitempty"`
+	// FinishedAt is when.
+	FinishedAt time.Duration `json:"finished_at,omitempty"`
+}
+
+func (d *downState) done() map[string]bool {
+	m := make(map[string]bool, len(d.Done))
+	for _, name := range d.Done {
+		m[name] = true
+	}
+	return m
+}
+
+func (d *downState) markDone(step string) {
+	if !slices.Contains(d.Done, step) {
+		d.Done = append(d.Done, step)
+	}
+}
+
+// restoreDown returns the shutdown that was under way when the agent ended, or nil.
+// One that belongs to another boot has done what it was for: the host went down.
+func restoreDown(data []byte, now stamp) (*downState, error) {
+	var d *downState
+	if err := json.Unmarshal(data, &d); err != nil {
+		return nil, fmt.Errorf("saved state of a shutdown: %w", err)
+	}
+	if d == nil || d.BootID != now.BootID || d.BootID == "" {
+		return nil, nil
+	}
+	return d, nil
+}

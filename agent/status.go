@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/audit"
+	"github.com/dodai-agent/dodai/agent/policy"
+)
+
+// Status is what `dodai status --json` prints and GET /v1/status answers. Durations
+// are seconds (names end in _s); a value that is not known is left out.
+type Status struct {
+	Version string    `json:"version"`
+	Host    string    `json:"host,omitempty"`
+	Time    time.Time `json:"time"`
+	Mode    string    `json:"mode"` // armed or observe
+	// State is normal, alert, on_battery, would_shut_down (observe), shutting_down,
+	// powering_off or drill.
+	State       string         `json:"state"`
+	Explanation string         `json:"explanation"`
+	Reason      policy.Reason  `json:"reason"`
+	MarginS     *float64       `json:"margin_s,omitempty"`
+	AvailableS  *float64       `json:"available_s,omitempty"`
+	NeedS       float64        `json:"need_s"`
+	ReserveS    float64        `json:"reserve_s"`
+	BootHold    bool           `json:"boot_hold"`
+	UPSes       []UPSStatus    `json:"ups"`
+	Devices     []DeviceStatus `json:"devices"`
+	Alerts      []AlertStatus  `json:"alerts"`
+	SPOFs       []SPOFStatus   `json:"spofs"`
+	Shutdown    *DownStatus    `json:"shutdown,omitempty"`
+	Drill       *DrillStatus   `json:"drill,omitempty"`
+	Journal     string         `json:"journal"` // ok, or what is wrong with it
+}
+
+// UPSStatus is what the decision makes of one UPS.
+type UPSStatus struct {
+	Name       string        `json:"name"`
+	Status     dodai.Status  `json:"status"`
+	Line       policy.Line   `json:"line"`
+	OnBattery  bool          `json:"on_battery"`
+	OnBattS    *float64      `json:"on_battery_s,omitempty"`
+	AvailableS *float64      `json:"available_s,omitempty"`
+	Source     string        `json:"source,omitempty"` // where available_s comes from
+	Doomed     policy.Reason `json:"doomed"`
+	Lost       bool          `json:"lost"`
+	Why        string        `json:"why"`
+}
+
+// DeviceStatus is one device with its last good reading and the age of it.
+type DeviceStatus struct {
+	Name    string         `json:"name"`
+	Kind    dodai.Kind     `json:"kind"`
+	Driver  string         `json:"driver"`
+	Quality dodai.Quality  `json:"quality"`
+	AgeS    *float64       `json:"age_s,omitempty"` // of the last good reading
+	Polls   uint64         `json:"polls"`
+	Error   string         `json:"error,omitempty"` // why the last poll failed
+	Reading *dodai.Reading `json:"reading,omitempty"`
+}
+
+// AlertStatus is one standing alert.
+type AlertStatus struct {
+	Alert  policy.AlertID `json:"alert"`
+	Device string         `json:"device,omitempty"`
+	ForS   float64        `json:"for_s"`
+	Text   string         `json:"text"`
+}
+
+// SPOFStatus is one open single point of failure.
+type SPOFStatus = audit.Finding
+
+// DownStatus is a shutdown that is under way.
+type DownStatus struct {
+	Reason      policy.Reason `json:"reason"`
+	Explanation string        `json:"explanation"`
+	Since       time.Time     `json:"since"`
+	StepsDone   []string      `json:"steps_done"`
+	Finished    bool          `json:"power_off_asked"`
+}
+
+// DrillStatus is a drill that is running.
+type DrillStatus struct {
+	ID    string  `json:"id"`
+	Name  string  `json:"name"`
+	Level string  `json:"level"`
+	ForS  float64 `json:"for_s"`
+}
+
+// Status describes the present state for a person or a script.
+func (a *Agent) Status() Status {
+	v, now := a.View(), a.clock()
+	d := v.Decision
+	s := Status{
+		Version: a.opts.Version, Host: v.Snapshot.Host.Name, Time: time.Now(), Mode: string(v.Mode),
+		State: state(v), Explanation: d.Explanation, Reason: d.Reason,
+		MarginS: seconds(d.Margin), AvailableS: seconds(d.Available), NeedS: d.Need.Seconds(), ReserveS: d.Reserve.Seconds(),
+		BootHold: d.BootHold, UPSes: []UPSStatus{}, Devices: []DeviceStatus{}, Alerts: []AlertStatus{},
+		SPOFs: v.Findings, Journal: a.store.health(), Drill: a.drill.status(now),
+	}
+	if s.SPOFs == nil {
+		s.SPOFs = []SPOFStatus{}
+	}
+	for _, u := range d.UPSes {
+		s.UPSes = append(s.UPSes, upsStatus(u, v.Snapshot, now))
+	}
+	for _, dev := range v.Snapshot.Devices {
+		s.Devices = append(s.Devices, deviceStatus(dev, now))
+	}
+	for _, al := range d.Alerts {
+		s.Alerts = append(s.Alerts, AlertStatus{al.ID, al.Device, (now - al.Since).Seconds(), al.Text})
+	}
+	if v.Down != nil {
+		s.Shutdown = &DownStatus{v.Down.Reason, v.Down.Explanation, v.Down.Wall, v.Down.Done, v.Down.Finished}
+	}
+	if s.Drill != nil && s.State == "normal" {
+		s.State = "drill"
+	}
+	return s
+}
+
+func state(v *View) string {
+	switch {
+	case v.Down != nil && v.Down.Finished:
+		return "powering_off"
+	case v.Down != nil:
+		return "shutting_down"
+	case v.Decision.Shutdown:
+		return "would_shut_down"
+	case onBattery(v.Decision):
+		return "on_battery"
+	case len(v.Decision.Alerts) > 0:
+		return "alert"
+	default:
+		return "normal"
+	}
+}
+
+func upsStatus(u policy.UPSView, snap *dodai.Snapshot, now time.Duration) UPSStatus {
+	s := UPSStatus{
+		Name: u.UPS, Line: u.Line, OnBattery: u.OnBattery, AvailableS: seconds(u.Available), Source: u.Source,
+		Doomed: u.Doomed, Lost: u.Lost, Why: u.Why,
+	}
+	if u.OnBattery {
+		s.OnBattS = new((now - u.OnBatterySince).Seconds())
+	}
+	if dev := snap.Device(u.UPS); dev != nil && dev.Reading != nil {
+		s.Status = dev.Reading.Status
+	}
+	return s
+}
+
+func deviceStatus(dev *dodai.DeviceState, now time.Duration) DeviceStatus {
+	s := DeviceStatus{
+		Name: dev.Name, Kind: dev.Kind, Driver: dev.Driver, Quality: dev.Quality(now), Polls: dev.Polls,
+		Error: dev.Err, Reading: dev.Reading,
+	}
+	if dev.Reading != nil {
+		s.AgeS = new(dev.Age(now).Seconds())
+	}
+	return s
+}
+
+func seconds(d *time.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	return new(d.Seconds())
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dodai-agent/dodai/agent"
+	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/drivers/all"
+)
+
+// Where the daemon keeps its things unless told otherwise.
+const (
+	defaultStateDir = "/var/lib/dodai"
+	defaultSocket   = "/run/dodai/dodai.sock"
+)
+
+type agentFlags struct {
+	config, stateDir, socket, listen, logLevel string
+	configGiven                                bool
+}
+
+func agentCmd() *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the daemon",
+		Long: `Runs the daemon in the foreground. Without a configuration file it watches what it
+finds by itself and never stops anything (mode: observe). SIGHUP reads the
+configuration again, or keeps the old one; SIGTERM ends the daemon, and undoes
+nothing of a shutdown that has begun.`,
+		Args: exactly(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.configGiven = cmd.Flags().Changed("config")
+			return runAgent(cmd, f)
+		},
+	}
+	cmd.Flags().StringVar(&f.config, "config", defaultConfig, "configuration file")
+	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "journal and drill reports (default "+defaultStateDir+")")
+	cmd.Flags().StringVar(&f.socket, "socket", defaultSocket, "Unix socket of the local commands")
+	cmd.Flags().StringVar(&f.listen, "listen", "", "address of /metrics, /healthz and /readyz, for example 127.0.0.1:9797")
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func runAgent(cmd *cobra.Command, f agentFlags) error {
+	log, err := newLogger(cmd, f.logLevel)
+	if err != nil {
+		return err
+	}
+	cfg, err := loadConfig(f)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", "warning", w)
+	}
+	ctx := cmd.Context()
+	agent.Discover(ctx, cfg, all.Find, log)
+	a, err := agent.New(ctx, agentOptions(f, cfg, log))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.Run(ctx) })
+	group.Go(func() error { return reloadOnHangup(ctx, a, log) })
+	return group.Wait()
+}
+
+func newLogger(cmd *cobra.Command, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usageError("--log-level is %q, want debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})), nil
+}
+
+// loadConfig reads the configuration. Where there is none and none was asked for, the
+// agent watches what it finds.
+func loadConfig(f agentFlags) (*config.Config, error) {
+	cfg, err := config.Load(f.config, all.Find)
+	if errors.Is(err, fs.ErrNotExist) && !f.configGiven {
+		return config.Default(), nil
+	}
+	return cfg, err
+}
+
+func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Options {
+	opts := agent.Options{
+		Config: cfg, Find: all.Find, StateDir: stateDir(f, cfg), Socket: f.socket, Listen: f.listen,
+		Version: version, Log: log, Watchdog: watchdog(),
+		Notify: func(state string) {
+			if _, err := daemon.SdNotify(false, state); err != nil {
+				log.Debug("service manager", "err", err)
+			}
+		},
+	}
+	if opts.Listen == "" {
+		opts.Listen = cfg.Export.Listen
+	}
+	if !cfg.Auto {
+		opts.Reload = func() (*config.Config, error) { return config.Load(f.config, all.Find) }
+	}
+	return opts
+}
+
+// stateDir is the flag, the configuration, what systemd made for us, or the default.
+func stateDir(f agentFlags, cfg *config.Config) string {
+	for _, dir := range []string{f.stateDir, cfg.Journal.Dir, os.Getenv("STATE_DIRECTORY")} {
+		if dir != "" {
+			return dir
+		}
+	}
+	return defaultStateDir
+}
+
+// watchdog is the interval systemd asks for; 0 when it does not.
+func watchdog() time.Duration {
+	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	if err != nil || usec <= 0 {
+		return 0
+	}
+	return time.Duration(usec) * time.Microsecond
+}
+
+func reloadOnHangup(ctx context.Context, a *agent.Agent, log *slog.Logger) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			if err := a.Reload(ctx); err != nil {
+				log.Error("the old configuration stays in force", "err", err)
+			} else {
+				log.Info("the configuration was read again")
+			}
+		}
+	}
+}

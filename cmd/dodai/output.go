@@ -1,0 +1,51 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// jsonFlag adds --json to a command that prints for people otherwise.
+func jsonFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("json", false, "print JSON")
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// table prints rows in columns; the first row is the head.
+func table(w io.Writer, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(tw, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+	}
+	return tw.Flush()
+}
+
+// secondsText prints seconds as an operator reads them: 4m05s, or a dash for unknown.
+func secondsText(s *float64) string {
+	if s == nil {
+		return "-"
+	}
+	sign, v := "", int(*s+0.5)
+	if *s <= -0.5 {
+		sign, v = "-", int(-*s+0.5)
+	}
+	switch {
+	case v < 100:
+		return fmt.Sprintf("%s%ds", sign, v)
+	case v < 3600:
+		return fmt.Sprintf("%s%dm%02ds", sign, v/60, v%60)
+	default:
+		return fmt.Sprintf("%s%dh%02dm", sign, v/3600, v%3600/60)
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent"
+)
+
+func statusCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say whether this server could be shut down cleanly now, and what is wrong",
+		Long: `Asks the running agent. The exit status is 0 when all is in order and 3 when
+something is not: on battery, an alert, a device that does not answer.`,
+		Args: exactly(0, "none"),
+	}
+	socket, asJSON := socketFlag(cmd), jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var s agent.Status
+		if err := newClient(*socket).do(cmd.Context(), "GET", "/v1/status", nil, &s); err != nil {
+			return err
+		}
+		print := func() error { return printStatus(cmd.OutOrStdout(), s) }
+		if *asJSON {
+			print = func() error { return printJSON(cmd.OutOrStdout(), s) }
+		}
+		if err := print(); err != nil {
+			return err
+		}
+		if !inOrder(s) {
+			return notInOrder
+		}
+		return nil
+	}
+	return cmd
+}
+
+// inOrder reports whether nothing asks for an operator's attention.
+func inOrder(s agent.Status) bool {
+	if s.State != "normal" && s.State != "drill" || len(s.Alerts) > 0 || s.Journal != "ok" {
+		return false
+	}
+	for _, d := range s.Devices {
+		if d.Quality != dodai.QualityFresh {
+			return false
+		}
+	}
+	return true
+}
+
+func printStatus(w io.Writer, s agent.Status) error {
+	head := [][]string{
+		{"host", s.Host},
+		{"mode", modeText(s.Mode)},
+		{"state", strings.ReplaceAll(s.State, "_", " ")},
+		{"margin", fmt.Sprintf("%s   (battery %s, shutdown needs %s, reserve %s)", secondsText(s.MarginS), secondsText(s.AvailableS), secondsText(&s.NeedS), secondsText(&s.ReserveS))},
+		{"why", s.Explanation},
+		{"journal", s.Journal},
+	}
+	if s.Shutdown != nil {
+		head = append(head, []string{"shutdown", fmt.Sprintf("since %s: %s; steps done: %s", s.Shutdown.Since.Format("15:04:05"), s.Shutdown.Reason, dash(strings.Join(s.Shutdown.StepsDone, " ")))})
+	}
+	if s.Drill != nil {
+		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
+	}
+	for _, section := range [][][]string{head, upsRows(s), deviceStatusRows(s), alertRows(s)} {
+		if len(section) < 2 {
+			continue
+		}
+		if err := table(w, section); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	for _, d := range s.Devices {
+		if d.Reading != nil && !d.Kind.IsPower() {
+			if err := printReading(w, *d.Reading); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", spofLine(s))
+	return err
+}
+
+func modeText(mode string) string {
+	if mode == "observe" {
+		return "observe: decides, journals and notifies, but stops nothing (mode: armed in the configuration arms it)"
+	}
+	return mode
+}
+
+func spofLine(s agent.Status) string {
+	if len(s.SPOFs) == 0 {
+		return "no single point of failure found"
+	}
+	return fmt.Sprintf("%d findings on single points of failure: `dodai audit` lists them", len(s.SPOFs))
+}
+
+func upsRows(s agent.Status) [][]string {
+	rows := [][]string{{"UPS", "STATUS", "ON BATTERY", "BATTERY LASTS", "FROM", "VERDICT"}}
+	for _, u := range s.UPSes {
+		verdict := string(u.Doomed)
+		if u.Lost {
+			verdict = "lost"
+		}
+		if u.Doomed == "none" && !u.Lost {
+			verdict = "healthy"
+		}
+		rows = append(rows, []string{u.Name, dash(u.Status.String()), secondsText(u.OnBattS), secondsText(u.AvailableS), dash(u.Source), verdict})
+	}
+	return rows
+}
+
+func deviceStatusRows(s agent.Status) [][]string {
+	rows := [][]string{{"DEVICE", "KIND", "DRIVER", "READING", "AGE", "LAST ERROR"}}
+	for _, d := range s.Devices {
+		rows = append(rows, []string{d.Name, string(d.Kind), d.Driver, string(d.Quality), secondsText(d.AgeS), dash(d.Error)})
+	}
+	return rows
+}
+
+func alertRows(s agent.Status) [][]string {
+	rows := [][]string{{"ALERT", "ABOUT", "FOR", "WHAT"}}
+	for _, a := range s.Alerts {
+		rows = append(rows, []string{string(a.Alert), dash(a.Device), secondsText(&a.ForS), a.Text})
+	}
+	return rows
+}
