@@ -22,6 +22,7 @@ type card struct {
 	// keep its rules in version 2c).
 	oneByOne bool
 	noBulk   bool // silent on GETBULK
+	shy      bool // silent at the first attempt: begin with a single object
 }
 
 func newCard() *card { return &card{limit: maxObjects} }

@@ -62,6 +62,28 @@ func TestWeakCards(t *testing.T) {
 	}
 }
 
+// TestSilentCards: a card that drops what is too big for it, the very first request
+// included, is read after a few attempts.
+func TestSilentCards(t *testing.T) {
+	for _, most := range []int{1, 2, 5, 8} {
+		ups := newSim(t, snmpups.Config{})
+		ups.Limit(snmpups.Limits{Binds: most, Drop: true})
+		d := openDriver(t, map[string]string{"address": ups.Addr(), "timeout": "50ms", "retries": "0"})
+		polls := 1
+		for ; polls < 5; polls++ {
+			if r, err := d.Poll(t.Context()); err == nil {
+				if _, ok := r.Vars.Float(dodai.BatteryRuntime); !ok || r.Status != dodai.OL {
+					t.Errorf("at most %d objects: %v %v, want OL and a runtime", most, r.Status, r.Vars)
+				}
+				break
+			}
+		}
+		if polls > 2 {
+			t.Errorf("at most %d objects: read at poll %d, want 2", most, polls)
+		}
+	}
+}
+
 // TestTurns: what does not fit into the one request is asked in turn, and its age told.
 func TestTurns(t *testing.T) {
 	s := &session{cache: map[string]cached{}, decide: []string{"1", "2", "3"}, rest: []string{"a", "b", "c", "d", "e"}}

@@ -46,6 +46,11 @@ type cached struct {
 // start learns what the device is. It leaves all values in the cache, so that the
 // first reading needs no request of its own.
 func start(ctx context.Context, c *card, r requester, mib string) (*session, error) {
+	if c.shy && c.proven == 0 { // it may be silent because the first request was too big
+		if _, err := c.discover(ctx, r, []string{sysObjectID}); err != nil {
+			return nil, err
+		}
+	}
 	first, err := c.discover(ctx, r, probes())
 	if err != nil {
 		return nil, err

@@ -135,6 +135,7 @@ func (d *driver) keep(s *session) {
 func (d *driver) failed(op string, err error) error {
 	d.Close()
 	d.failures++
+	d.card.shy = d.card.shy || errors.Is(err, drivers.ErrUnreachable)
 	if d.failures >= forget {
 		d.session = nil
 		if d.card.proven == 0 {
