@@ -138,7 +138,7 @@ func TestWhole(t *testing.T) {
 	want.Policy.MinChargePct, want.Policy.IgnoreLB, want.Policy.ConfirmPolls = 25, true, 3
 	want.Policy.MaxOnBattS = new(want.Policy.RetryS)
 	*want.Policy.MaxOnBattS = 1800
-	want.Hooks = []Hook{{On: []dodai.EventName{"mains_lost", "mains_restored"}, Command: []string{"/usr/local/bin/notify", "{event}", "{device}"}, Timeout: Duration(30 * time.Second)}}
+	want.Hooks = []Hook{{On: []dodai.EventName{"mains_lost", "mains_restored"}, Command: []string{"/usr/local/bin/notify", "{event}", "{device}"}, Timeout: Duration(10 * time.Second)}}
 	want.Export = Export{Listen: "127.0.0.1:9777", Textfile: "/var/lib/node/dodai.prom", Interval: Duration(15 * time.Second)}
 	want.Journal = Journal{Dir: "/var/lib/dodai", KeepEvents: Duration(year), KeepSamples: Duration(14 * day)}
 	want.Drills = []Drill{{Name: "monthly", Scenario: "mains_loss", Level: "rehearsal", Objectives: Objectives{DecideS: new(5.0), MarginS: new(30.0)}}}

@@ -85,7 +85,7 @@ func (d *decoder) early(s *Step) reader {
 			span("below_margin", &e.BelowMargin),
 			{"below_charge_pct", "below_charge_pct: 80", func(n ast.Node) {
 				e.BelowChargePct = new(float64)
-				d.number("below_charge_pct", "percent", 0, 100, "80", e.BelowChargePct)(n)
+				d.number("below_charge_pct", "percent", 1, 100, "80", e.BelowChargePct)(n)
 			}},
 		})
 		if len(seen) == 0 && !isScalar(n) {

@@ -105,11 +105,11 @@ func (d *decoder) path(n ast.Node) {
 }
 
 func (d *decoder) hook(n ast.Node) {
-	h := Hook{Timeout: Duration(30 * time.Second)}
+	h := Hook{Timeout: Duration(10 * time.Second)}
 	seen := d.object(n, "hooks", []field{
 		{"on", "on: [mains_lost]", d.events(&h.On)},
 		{"command", `command: ["/usr/local/bin/notify", "{event}"]`, d.command("command", &h.Command)},
-		{"timeout", "timeout: 30s", d.duration("timeout", 100*time.Millisecond, time.Hour, "30s", &h.Timeout)},
+		{"timeout", "timeout: 10s", d.duration("timeout", 100*time.Millisecond, time.Hour, "10s", &h.Timeout)},
 	})
 	d.required(n, "a hook", seen, "on", "on: [mains_lost]")
 	d.required(n, "a hook", seen, "command", `command: ["/usr/local/bin/notify", "{event}"]`)
