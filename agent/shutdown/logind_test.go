@@ -3,6 +3,7 @@ package shutdown
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,14 +33,21 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 func startBus(t *testing.T) (daemon *peer.Process, address string) {
 	t.Helper()
 	program := peer.Need(t, "dbus-daemon")
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "bus") // t.TempDir may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "bus")
 	config := filepath.Join(dir, "bus.conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, socket), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	daemon = peer.Start(t, exec.Command(program, "--nofork", "--config-file="+config), func() error {
-		_, err := os.Stat(socket)
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
 		return err
 	})
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+socket)

@@ -1,0 +1,213 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// recorder is a Runner that writes down what it would run, with the time.
+type recorder struct {
+	mu    sync.Mutex
+	start time.Time
+	log   []string
+	takes map[string]time.Duration // by program
+	fails map[string]error
+}
+
+func (r *recorder) run(ctx context.Context, c Command) (string, error) {
+	r.mu.Lock()
+	r.log = append(r.log, fmt.Sprintf("%gs %s", time.Since(r.start).Seconds(), strings.Join(c.Args, " ")))
+	takes, err := r.takes[c.Args[0]], r.fails[c.Args[0]]
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	select {
+	case <-time.After(takes):
+		return "", err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.log, "\n")
+}
+
+type rig struct {
+	*Hooks
+	recorder
+	failed chan dodai.Event
+}
+
+func newRig(hooks ...Hook) *rig {
+	r := &rig{failed: make(chan dodai.Event, 10000)}
+	r.start, r.takes, r.fails = time.Now(), map[string]time.Duration{}, map[string]error{}
+	r.Hooks = New(Config{
+		Hooks: hooks, Run: r.run, Now: func() time.Duration { return time.Since(r.start) },
+		Failed: func(e dodai.Event) { r.failed <- e },
+	})
+	return r
+}
+
+func hookOn(program string, names ...dodai.EventName) Hook {
+	return Hook{On: names, Command: []string{program, "{device}"}}
+}
+
+func (r *rig) events(name dodai.EventName, from, to int) {
+	for i := from; i < to; i++ {
+		r.Handle(dodai.Event{Name: name, Device: fmt.Sprint(i)})
+	}
+}
+
+func (r *rig) close(t *testing.T) {
+	t.Helper()
+	if err := r.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHooksRunInOrderAndApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(hookOn("slow", dodai.EventMainsLost), hookOn("fast", dodai.EventMainsLost, dodai.EventPSULost), hookOn("never", dodai.EventDrillStarted))
+		r.takes["slow"] = 4 * time.Second
+		r.events(dodai.EventMainsLost, 0, 3)
+		synctest.Wait()
+		r.events(dodai.EventPSULost, 3, 4)
+		r.close(t)
+		var slow, fast []string
+		for line := range strings.Lines(r.String()) {
+			if line = strings.TrimSpace(line); strings.Contains(line, "slow") {
+				slow = append(slow, line)
+			} else {
+				fast = append(fast, line)
+			}
+		}
+		if got := strings.Join(slow, ", "); got != "0s slow 0, 4s slow 1, 8s slow 2" {
+			t.Errorf("the slow hook: %s", got)
+		}
+		if got := strings.Join(fast, ", "); got != "0s fast 0, 0s fast 1, 0s fast 2, 0s fast 3" {
+			t.Errorf("the fast hook: %s, want it undisturbed by the slow one", got)
+		}
+	})
+}
+
+func TestHungHookIsEndedAndReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hookOn("hangs", dodai.EventMainsLost)
+		h.Timeout = 3 * time.Second
+		r := newRig(h)
+		r.takes["hangs"] = time.Hour
+		r.Handle(dodai.Event{Name: dodai.EventMainsLost, Device: "a", Drill: "d1"})
+		r.Handle(dodai.Event{Name: dodai.EventMainsLost, Device: "b"})
+		r.close(t)
+		if got := r.String(); got != "0s hangs a\n3s hangs b" {
+			t.Errorf("ran %q", got)
+		}
+		ev := <-r.failed
+		if ev.Name != dodai.EventHookFailed || ev.Device != "hooks[0]" || ev.At != 3*time.Second || ev.Drill != "d1" ||
+			ev.Fields["on"] != "mains_lost" || !strings.Contains(ev.Text, "hangs failed on mains_lost") {
+			t.Errorf("reported %+v", ev)
+		}
+	})
+}
+
+func TestHookFailureIsNotHookedRoundAndRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(hookOn("breaks", dodai.EventMainsLost), hookOn("breaks too", dodai.EventHookFailed))
+		r.fails["breaks"], r.fails["breaks too"] = errors.New("exit status 1"), errors.New("exit status 2")
+		r.events(dodai.EventMainsLost, 0, 1)
+		synctest.Wait()
+		r.Handle(<-r.failed) // as the agent does
+		r.close(t)
+		if len(r.failed) != 0 {
+			t.Errorf("the failure of a hook on hook_failed was reported: %+v", <-r.failed)
+		}
+		if got := r.String(); got != "0s breaks 0\n0s breaks too hooks[0]" {
+			t.Errorf("ran %q", got)
+		}
+	})
+}
+
+func TestUrgentEventsStartAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(hookOn("x", dodai.EventAlertRaised, dodai.EventShutdownDecided, dodai.EventShutdownStarted))
+		r.takes["x"] = 9 * time.Second
+		r.events(dodai.EventAlertRaised, 0, 100)
+		time.Sleep(time.Second)
+		r.Handle(dodai.Event{Name: dodai.EventShutdownDecided, Device: "decided"})
+		r.Handle(dodai.Event{Name: dodai.EventShutdownStarted, Device: "started"})
+		synctest.Wait()
+		if got := r.String(); !strings.Contains(got, "1s x decided") || !strings.Contains(got, "1s x started") {
+			t.Errorf("ran %q, want both at 1 s although the hook hangs and 99 events wait", got)
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := r.Close(short)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "99 events dropped") {
+			t.Errorf("Close = %v, want the deadline and what was dropped", err)
+		}
+	})
+}
+
+func TestFullQueueDropsTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(hookOn("x", dodai.EventAlertRaised))
+		r.takes["x"] = time.Second
+		r.events(dodai.EventAlertRaised, 0, 1)
+		synctest.Wait() // it runs
+		start := time.Now()
+		r.events(dodai.EventAlertRaised, 1, queueLimit+11)
+		if took := time.Since(start); took != 0 || r.Pending() != queueLimit {
+			t.Errorf("Handle took %v, %d pending, want no time and %d", took, r.Pending(), queueLimit)
+		}
+		r.close(t)
+		lines := strings.Split(r.String(), "\n")
+		if len(lines) != queueLimit+1 || lines[1] != "1s x 11" {
+			t.Errorf("%d runs, the second is %q, want the oldest 10 dropped", len(lines), lines[1])
+		}
+		ev := <-r.failed
+		if len(r.failed) != 0 || ev.Fields["dropped"] != 10 {
+			t.Errorf("reported %+v and %d more, want 10 dropped in one event", ev, len(r.failed))
+		}
+	})
+}
+
+func TestCloseWaitsForWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(hookOn("x", dodai.EventAgentStopped))
+		r.takes["x"] = 2 * time.Second
+		r.events(dodai.EventAgentStopped, 0, 1)
+		start := time.Now()
+		r.close(t)
+		if took := time.Since(start); took != 2*time.Second {
+			t.Errorf("Close took %v, want the 2 s of the hook", took)
+		}
+		r.events(dodai.EventAgentStopped, 1, 2)
+		r.close(t) // twice is harmless
+		if got := r.String(); got != "0s x 0" {
+			t.Errorf("ran %q, want nothing after Close", got)
+		}
+	})
+}
+
+func TestHandleAndCloseAtOnce(t *testing.T) {
+	for range 200 {
+		r := newRig(hookOn("x", dodai.EventMainsLost))
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { r.events(dodai.EventMainsLost, 0, 20) })
+		}
+		wg.Go(func() { r.close(t) })
+		wg.Wait()
+	}
+}
