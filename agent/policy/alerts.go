@@ -110,7 +110,7 @@ func (u *ups) batteryAlerts(say sayFunc) {
 	say(m.running() && u.stands(&m.Runtime), AlertLowRuntime, "has too little time left for a shutdown, which needs %s", u.needs())
 	say(m.running() && u.stands(&m.Charge), AlertLowCharge, "is at or below %g %% charge", u.cfg.MinChargePct)
 	say(m.Collapse.Set, AlertRuntimeCollapse, "fell by more than half from %.0f s of runtime in one reading", m.CollapseFrom)
-	say(!m.OnBattery.Set && m.Line == LinePresent && !m.Last.Status.Any(dodai.CAL|dodai.TEST) &&
+	say(!m.OnBattery.Set && m.Line == LinePresent && !m.Last.onPurpose() &&
 		(m.Last.Status.Has(dodai.LB) || low),
 		AlertWouldNotSurvive, "could not carry a shutdown if the mains failed now%s", withNumbers(m.Last))
 }
@@ -118,7 +118,7 @@ func (u *ups) batteryAlerts(say sayFunc) {
 func (u *ups) statusAlerts(say sayFunc) {
 	m := &u.mem
 	st := m.Last.Status
-	say(st.Any(dodai.CAL|dodai.TEST) || m.Last.TextTest && st.Has(dodai.OB), AlertCalibrating, "runs from its battery on purpose (%s)", st)
+	say(m.Last.onPurpose(), AlertCalibrating, "runs from its battery on purpose (%s)", st)
 	say(st.Has(dodai.BYPASS), AlertBypass, "is in bypass: no battery stands behind it")
 	say(st.Has(dodai.OVER), AlertOverload, "is overloaded")
 	say(st.Has(dodai.RB), AlertReplaceBattery, "wants its battery replaced: its runtime is worth nothing")

@@ -36,6 +36,8 @@ func (u *ups) healthy() string {
 		return "has not answered yet; nothing is known of it"
 	case !m.Read.Set:
 		return "not read yet"
+	case u.silent() && (m.running() || u.inferred.Set):
+		return fmt.Sprintf("silent for %s, last heard on battery; %s are allowed", secs(u.now-u.heardAt()), secs(u.blindLimit()))
 	case u.silent():
 		return fmt.Sprintf("silent for %s, last heard on line: an alarm, no reason to go down", secs(u.now-u.heardAt()))
 	case m.running() && m.Available.OK:
@@ -44,6 +46,8 @@ func (u *ups) healthy() string {
 		return fmt.Sprintf("on battery for %s%s, remaining time not known", secs(m.OnBattery.since(u.now)), withNumbers(m.Last))
 	case m.OnBattery.Set:
 		return fmt.Sprintf("on line again for %s%s", secs(m.OLSince.since(u.now)), withNumbers(m.Last))
+	case m.Line == LinePresent && m.Last.onPurpose():
+		return "runs from its battery on purpose" + withNumbers(m.Last)
 	case m.Line == LinePresent:
 		return "on line" + withNumbers(m.Last)
 	}

@@ -32,17 +32,22 @@ func factsOf(r *dodai.Reading, at, stale time.Duration) Facts {
 		f.Status = r.Status
 	}
 	charge, runtime, volts := get(dodai.BatteryCharge), get(dodai.BatteryRuntime), get(dodai.BatteryVoltage)
-	f.Metered = charge.OK || runtime.OK || volts.OK
 	f.Charge = credibleCharge(charge)
 	f.Runtime = credibleRuntime(runtime, f.Charge, get(dodai.UPSLoad))
+	f.Metered = f.Charge.OK || f.Runtime.OK || volts.OK
 	if !charge.OK && !runtime.OK {
 		f.Reserve = voltageLeft(volts, get("battery.voltage.low"), get("battery.voltage.nominal"))
 	}
-	f.TextTest = testing(r.Vars[dodai.UPSTestResult].String()) || testing(r.Vars["input.transfer.reason"].String())
+	f.TextTest = saysTest(r.Vars[dodai.UPSTestResult].String()) || saysTest(r.Vars["input.transfer.reason"].String())
 	return f
 }
 
-func testing(text string) bool {
+// onPurpose reports whether the UPS tests or calibrates its battery.
+func (f Facts) onPurpose() bool {
+	return f.Status.Any(dodai.CAL|dodai.TEST) || f.TextTest && f.Status.Has(dodai.OB)
+}
+
+func saysTest(text string) bool {
 	if text == "" {
 		return false
 	}

@@ -63,7 +63,7 @@ type Facts struct {
 	Nominal  Num           `json:"nominal,omitzero"`  // volts at the input
 	Timer    Num           `json:"timer,omitzero"`    // seconds until the output is cut; negative: not armed
 	Reserve  Num           `json:"reserve,omitzero"`  // percent left by battery voltage, where nothing better is known
-	Metered  bool          `json:"metered,omitempty"` // charge, runtime or battery voltage was reported at all
+	Metered  bool          `json:"metered,omitempty"` // charge, runtime or battery voltage is known
 	TextTest bool          `json:"text_test,omitempty"`
 }
 

@@ -1,0 +1,261 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestEvents(t *testing.T) {
+	for _, tc := range []struct {
+		name, script, want string
+	}{
+		{"an outage", "0 u1 OL\n5 u1 OB\n7 u1 OB\n9 u1 OL\n11 u1 OL", "mains_lost@5 mains_restored@9"},
+		{"flapping makes edges each time", "0 u1 OB\n2 u1 OL\n4 u1 OB\n6 u1 OL", "mains_lost@0 mains_restored@2 mains_lost@4 mains_restored@6"},
+		{"calibration is no outage", "0 u1 OL\n5 u1 OB CAL volts=230\n9 u1 OL", ""},
+		{"the mains fail in it", "0 u1 OL volts=230\n5 u1 OB CAL volts=230\n9 u1 OB CAL volts=0\n12 u1 OL volts=230", "mains_lost@9 mains_restored@12"},
+		{"battery low, confirmed and once", "0 u1 OB LB\n2 u1 OB LB\n4 u1 OB LB", "mains_lost@0 battery_low@2"},
+		{"silence", "0 u1 OL\n5 u1 fails\n15 u1 later\n20 u1 fails\n30 u1 OL", "comms_lost@15 comms_restored@30"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.play(tc.script)
+			if got := strings.Join(w.events(), " "); got != tc.want {
+				t.Errorf("events %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestAlertEdges(t *testing.T) {
+	w := newWorld(t, nil)
+	w.play("0 u1 OL\n5 u1 OL BYPASS\n9 u1 OL BYPASS\n20 u1 OL")
+	var got []string
+	for _, d := range w.all {
+		for _, e := range d.Events {
+			if e.Device != "u1" || e.Text == "" {
+				t.Errorf("event %+v, want device and text", e)
+			}
+			got = append(got, string(e.Name)+" "+e.Fields["alert"].(string))
+		}
+	}
+	if diff := cmp.Diff([]string{"alert_raised bypass", "alert_cleared bypass"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if since := w.all[2].Alerts[0].Since; since != at(5) {
+		t.Errorf("bypass stands since %v, want %v", since, at(5))
+	}
+}
+
+// TestNext: a time rule fires at the instant Next promised, and not before.
+func TestNext(t *testing.T) {
+	for _, tc := range []struct {
+		name, script string
+		change       func(*Config)
+		want         float64 // seconds at which Next lies
+		reason       Reason  // then
+	}{
+		{"silence", "0 u1 OL", nil, 15, ReasonNone},
+		{"no metrics", "0 u1 OB\n118 u1 OB", nil, 120, ReasonNoMetrics},
+		{"limit on battery", "0 u1 OB charge=90", func(c *Config) { c.MaxOnBattS = sec(7) }, 7, ReasonMaxOnBatt},
+		{"blind", "0 u1 OB charge=90\n20 u1 fails", nil, 60, ReasonCommsOnBatt},
+		{"blind on line", "0 u1 OL\n20 u1 fails", func(c *Config) { c.CommsLostLineS = sec(40) }, 40, ReasonPathOutage},
+		{"frozen", "0 u1 OB charge=90\n110 u1 OB charge=90", nil, 120, ReasonCommsOnBatt},
+		{"flapping ends", "0 u1 OB charge=90\n2 u1 OL\n4 u1 OB charge=90\n6 u1 OL\n8 u1 OB charge=90\n10 u1 OL\n25 u1 OL\n110 u1 OL", nil, 120, ReasonNone},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, tc.change)
+			w.play(tc.script)
+			if w.last.Next != at(tc.want) || w.last.Shutdown {
+				t.Fatalf("next %v (shutdown %v), want %v", w.last.Next-start, w.last.Shutdown, tc.want)
+			}
+			before := w.last.Alerts
+			mem := w.mem
+			w.decide(w.last.Next - 1)
+			if w.last.Reason != ReasonNone || len(w.last.Alerts) != len(before) {
+				t.Errorf("just before: %s", w.last.Explanation)
+			}
+			w.mem = mem
+			w.decide(at(tc.want))
+			if w.last.Reason != tc.reason {
+				t.Errorf("then: %s, want %s", w.last.Explanation, tc.reason)
+			}
+			if tc.reason == ReasonNone && len(w.last.Alerts) == len(before) {
+				t.Errorf("then: alerts %v as before", w.alerts())
+			}
+		})
+	}
+}
+
+func TestHysteresisKeepsTheStart(t *testing.T) {
+	w := newWorld(t, nil)
+	w.play("0 u1 OL\n5 u1 OB\n8 u1 OL\n12 u1 OB")
+	if v := w.last.UPS("u1"); v == nil || !v.OnBattery || v.OnBatterySince != at(5) || !w.last.Fast["u1"] {
+		t.Errorf("view %+v, fast %v; want on battery since 5 s, fast", v, w.last.Fast)
+	}
+	w.play("14 u1 OL\n23.9 u1 OL")
+	if !w.last.UPS("u1").OnBattery {
+		t.Error("back on line before the hysteresis has passed")
+	}
+	w.play("24 u1 OL")
+	if w.last.UPS("u1").OnBattery || w.last.Fast["u1"] {
+		t.Error("still on battery after the hysteresis")
+	}
+}
+
+func TestFSDAfterBoot(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		started time.Duration // of the agent, after the boot
+		script  string
+		want    Reason
+		hold    bool
+		latch   bool
+	}{
+		{"leftover", time.Minute, "0 u1 OL CHRG FSD charge=90", ReasonNone, true, true},
+		{"after a restart of the agent", time.Hour, "0 u1 OL CHRG FSD charge=90", ReasonFSD, false, false},
+		{"set after the first reading", time.Minute, "0 u1 OL charge=90\n5 u1 OL FSD charge=90", ReasonFSD, false, false},
+		{"boot without input", time.Minute, "0 u1 OB FSD charge=90", ReasonFSD, true, false},
+		{"leftover, then the mains fail", time.Minute, "0 u1 OL FSD charge=90\n60 u1 OB FSD charge=90\n62 u1 OB FSD charge=90", ReasonFSD, true, true},
+		{"leftover goes", time.Minute, "0 u1 OL FSD charge=90\n60 u1 OL charge=90", ReasonNone, false, true},
+		{"leftover goes and comes again", time.Minute, "0 u1 OL FSD charge=90\n60 u1 OL charge=90\n70 u1 OL FSD charge=90", ReasonFSD, false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.snap.AgentStartedAt = start
+			w.snap.BootedAt = start - tc.started
+			w.play(tc.script)
+			if w.last.Reason != tc.want || w.last.BootHold != tc.hold || w.ever(AlertFSDLatch) != tc.latch {
+				t.Errorf("%s, hold %v, latch %v; want %s, %v, %v", w.last.Explanation, w.last.BootHold, w.ever(AlertFSDLatch), tc.want, tc.hold, tc.latch)
+			}
+		})
+	}
+}
+
+func TestBootHold(t *testing.T) {
+	for _, tc := range []struct {
+		name, script string
+		want         bool
+	}{
+		{"charge too low", "0 u1 OL charge=29", true},
+		{"charge enough", "0 u1 OL charge=30", false},
+		{"runtime too low", "0 u1 OL charge=90 runtime=100", true},
+		{"LB", "0 u1 OL LB", true},
+		{"released once is released", "0 u1 OL charge=20\n9 u1 OL charge=30\n20 u1 OB charge=10", false},
+		{"one of two is enough", "0 u2 OL charge=80\n0 u1 OL charge=10", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.snap.BootedAt, w.snap.AgentStartedAt = start-time.Minute, start-time.Minute
+			w.play(tc.script)
+			if w.last.BootHold != tc.want {
+				t.Errorf("boot hold %v, want %v", w.last.BootHold, tc.want)
+			}
+			w2 := newWorld(t, nil) // a host that has been up for long holds nothing back
+			w2.play(tc.script)
+			if w2.last.BootHold {
+				t.Error("boot hold long after the boot")
+			}
+		})
+	}
+}
+
+// TestReboot: what was before the boot says nothing about the outage now.
+func TestReboot(t *testing.T) {
+	w := newWorld(t, nil)
+	w.play("0 u1 OB LB charge=9\n2 u1 OB LB charge=9")
+	if w.last.Reason != ReasonLB {
+		t.Fatalf("before: %s", w.last.Explanation)
+	}
+	w.mem = w.mem.Shift(-at(2) - 300*time.Second)
+	w.snap = &dodai.Snapshot{AgentStartedAt: 20 * time.Second}
+	d := w.device("u1", dodai.KindUPS)
+	w.snap = w.snap.With(&d, 20*time.Second, time.Time{})
+	w.decide(20 * time.Second)
+	w.decide(200 * time.Second)
+	if w.last.Shutdown || w.last.UPS("u1").OnBattery {
+		t.Errorf("a silent UPS after the boot: %s", w.last.Explanation)
+	}
+	w.read("u1", 210*time.Second, reading(t, strings.Fields("OL CHRG charge=9")))
+	if w.last.Shutdown || !w.last.BootHold {
+		t.Errorf("hold %v, %s; want held back", w.last.BootHold, w.last.Explanation)
+	}
+}
+
+func TestMargin(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*Config)
+		script string
+		want   string // seconds of margin, or none
+	}{
+		{"on line", nil, "0 u1 OL runtime=1200\n9 u1 later", "17m0s"},
+		{"counted down on battery", nil, "0 u1 OB runtime=1200\n9 u1 later", "16m51s"},
+		{"not known", nil, "0 u1 OL charge=90", "none"},
+		{"the longer of two", nil, "0 u1 OL runtime=600\n0 u2 OL runtime=1200", "17m0s"},
+		{"the shorter when both are needed", func(c *Config) { c.MinSupplies = 2 }, "0 u1 OL runtime=600\n0 u2 OL runtime=1200", "7m0s"},
+		{"too late", nil, "0 u1 OB runtime=100", "-1m20s"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, tc.change)
+			w.play(tc.script)
+			got := "none"
+			if w.last.Margin != nil {
+				got = w.last.Margin.String()
+			}
+			if got != tc.want {
+				t.Errorf("margin %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestFactor: what earlier discharges taught shortens what the UPS says.
+func TestFactor(t *testing.T) {
+	for _, tc := range []struct{ factor, want float64 }{{0.5, 500}, {0.01, 200}, {3, 1000}} {
+		w := newWorld(t, nil)
+		w.pol.Factors = map[string]float64{"u1": tc.factor}
+		w.play("0 u1 OB runtime=1000")
+		if got := w.last.Available.Seconds(); got != tc.want {
+			t.Errorf("factor %g: %g s available, want %g", tc.factor, got, tc.want)
+		}
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	w := newWorld(t, nil)
+	w.play("0 u1 OB charge=90@5 volts=0\n4 u1 later")
+	want := []Evidence{
+		{"u1", "ups.status", "OB", 4 * time.Second},
+		{"u1", "battery.charge", "90", 9 * time.Second},
+		{"u1", "input.voltage", "0", 4 * time.Second},
+	}
+	if diff := cmp.Diff(want, w.last.Evidence); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFast(t *testing.T) {
+	for script, want := range map[string]bool{
+		"0 u1 OL": false, "0 u1 OB": true, "0 u1 OL OFF": true, "0 u1 OL OB volts=230": true, "0 u1 OL FSD": true,
+		"0 u1 OL LB": true, "0 u1 OB CAL": true, "0 u1 OL BYPASS": false,
+	} {
+		w := newWorld(t, nil)
+		w.play(script)
+		if w.last.Fast["u1"] != want {
+			t.Errorf("%s: fast %v, want %v", script, !want, want)
+		}
+	}
+}
+
+func TestNoUPS(t *testing.T) {
+	w := newWorld(t, nil)
+	w.decide(start)
+	if w.last.Shutdown || w.last.BootHold || !strings.Contains(w.last.Explanation, "no UPS") || slices.Contains(w.alerts(), "/redundancy_lost") {
+		t.Errorf("decision %+v", w.last)
+	}
+}

@@ -1,0 +1,147 @@
+package policy
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func sec(s Seconds) *Seconds { return &s }
+
+// ruleCases play a few readings; the last decision is what counts.
+var ruleCases = []struct {
+	name   string
+	change func(*Config)
+	script string
+	want   Reason // ReasonNone: stays up
+	alerts string
+}{
+	{"on line", nil, "0 u1 OL charge=100 runtime=1200 volts=230", ReasonNone, ""},
+	{"nothing heard yet", nil, "0 u1 later", ReasonNone, ""},
+	{"never answers", nil, "0 u1 fails\n20 u1 fails", ReasonNone, "comms_lost"},
+	{"on battery", nil, "0 u1 OL charge=100 runtime=1200\n5 u1 OB DISCHRG charge=99 runtime=1190", ReasonNone, "on_battery"},
+	{"one low runtime is not believed", nil, "0 u1 OB runtime=170", ReasonNone, "on_battery"},
+	{"low runtime within a second of the transfer", nil, "0 u1 OB runtime=170\n1 u1 OB runtime=169", ReasonNone, "on_battery"},
+	{"low runtime for two seconds", nil, "0 u1 OB runtime=170\n2 u1 OB runtime=168", ReasonRuntime, "low_runtime on_battery"},
+	{"low runtime long after the transfer", nil, "0 u1 OB runtime=300\n60 u1 OB runtime=180\n60.5 u1 OB runtime=179", ReasonRuntime, "low_runtime on_battery"},
+	{"exactly what is needed is too little", nil, "0 u1 OB runtime=190\n20 u1 OB runtime=180\n22 u1 OB runtime=180", ReasonRuntime, "low_runtime on_battery"},
+	{"a failed poll neither counts", nil, "0 u1 OB runtime=300\n20 u1 OB runtime=179\n21 u1 fails", ReasonNone, "on_battery"},
+	{"nor resets", nil, "0 u1 OB runtime=300\n20 u1 OB runtime=179\n20.5 u1 fails\n21 u1 OB runtime=178", ReasonRuntime, "low_runtime on_battery"},
+	{"a good reading between resets", nil, "0 u1 OB runtime=300\n20 u1 OB runtime=179\n22 u1 OB runtime=300\n24 u1 OB runtime=179", ReasonNone, "on_battery"},
+	{"three polls asked for", func(c *Config) { c.ConfirmPolls = 3 }, "0 u1 OB runtime=300\n20 u1 OB runtime=179\n22 u1 OB runtime=178", ReasonNone, "on_battery"},
+	{"after a collapse two seconds", nil, "0 u1 OB runtime=900\n30 u1 OB runtime=60\n31 u1 OB runtime=59", ReasonNone, "on_battery runtime_collapse"},
+	{"a collapse that lasts", nil, "0 u1 OB runtime=900\n30 u1 OB runtime=60\n32 u1 OB runtime=58", ReasonRuntime, "low_runtime on_battery runtime_collapse"},
+	{"LB twice", nil, "0 u1 OB LB\n2 u1 OB LB", ReasonLB, "low_battery on_battery"},
+	{"LB goes before runtime and charge", nil, "0 u1 OB LB runtime=10 charge=5\n2 u1 OB LB runtime=9 charge=5", ReasonLB, "low_battery low_charge low_runtime on_battery"},
+	{"LB flickers at the transfer", nil, "0 u1 OB LB\n1.4 u1 OB LB\n1.6 u1 OB", ReasonNone, "on_battery"},
+	{"LB at each of two transfers", nil, "0 u1 OB LB\n2 u1 OL\n4 u1 OB LB\n5 u1 OB", ReasonNone, "on_battery"},
+	{"LB ignored", func(c *Config) { c.IgnoreLB = true }, "0 u1 OB LB charge=90\n2 u1 OB LB charge=90", ReasonNone, "low_battery on_battery"},
+	{"LB not trusted yet", func(c *Config) { c.LBTrustS = sec(60) }, "0 u1 OB LB charge=90 runtime=600\n2 u1 OB LB charge=90 runtime=598", ReasonNone, "low_battery on_battery"},
+	{"LB trusted with a charge of half", func(c *Config) { c.LBTrustS = sec(60) }, "0 u1 OB LB charge=50 runtime=600\n2 u1 OB LB charge=50 runtime=598", ReasonLB, "low_battery on_battery"},
+	{"LB trusted in the end", func(c *Config) { c.LBTrustS = sec(60) }, "0 u1 OB LB charge=90 runtime=900\n59 u1 OB LB charge=80 runtime=850\n60 u1 later", ReasonLB, "low_battery on_battery"},
+	{"LB on line", nil, "0 u1 OL LB charge=9\n2 u1 OL LB charge=9", ReasonNone, "would_not_survive"},
+	{"low charge", nil, "0 u1 OB charge=20\n2 u1 OB charge=20", ReasonCharge, "low_charge on_battery"},
+	{"low charge on line", nil, "0 u1 OL charge=9\n2 u1 OL charge=9", ReasonNone, ""},
+	{"low charge counts on through a flap, and fires on battery", nil, "0 u1 OB charge=20\n2 u1 OL charge=20\n4 u1 OB charge=19", ReasonCharge, "low_charge on_battery"},
+	{"the mains come back at the last moment", nil, "0 u1 OB charge=20\n2 u1 OL charge=20\n4 u1 OL charge=20", ReasonNone, "on_battery"},
+	{"charge above 100 is 100", nil, "0 u1 OB charge=250\n2 u1 OB charge=250", ReasonNone, "on_battery"},
+	{"a negative charge is none", nil, "0 u1 OB charge=-1\n2 u1 OB charge=-1", ReasonNone, "on_battery"},
+	{"a charge of 0 that stood on line already", nil, "0 u1 OL charge=0 battery=13.6 nominal=12\n5 u1 OB charge=0 battery=12.8 nominal=12\n7 u1 OB charge=0 battery=12.8 nominal=12", ReasonNone, "on_battery"},
+	{"a stale charge is none", nil, "0 u1 OB charge=15@20\n2 u1 OB charge=15@22", ReasonNone, "on_battery"},
+	{"an aged charge that is not stale", nil, "0 u1 OB charge=15@5\n2 u1 OB charge=15@7", ReasonCharge, "low_charge on_battery"},
+	{"runtime 0 with charge is none", nil, "0 u1 OB runtime=0 charge=80\n2 u1 OB runtime=0 charge=80", ReasonNone, "on_battery"},
+	{"runtime 0 with an empty battery", nil, "0 u1 OB runtime=0 charge=3\n2 u1 OB runtime=0 charge=3", ReasonRuntime, "low_charge low_runtime on_battery"},
+	{"runtime 65535 is none", nil, "0 u1 OB runtime=65535\n120 u1 OB runtime=65535", ReasonNoMetrics, "on_battery"},
+	{"limit on battery", func(c *Config) { c.MaxOnBattS = sec(90) }, "0 u1 OB charge=90\n80 u1 OB charge=80\n90 u1 later", ReasonMaxOnBatt, "on_battery"},
+	{"not before", func(c *Config) { c.MaxOnBattS = sec(90) }, "0 u1 OB charge=90\n80 u1 OB charge=80\n89.9 u1 later", ReasonNone, "on_battery"},
+	{"limit within a flapping outage", func(c *Config) { c.MaxOnBattS = sec(30) }, "0 u1 OB charge=90\n20 u1 OL charge=90\n25 u1 OB charge=90\n31 u1 OB charge=89", ReasonMaxOnBatt, "on_battery"},
+	{"a new outage after the hysteresis", func(c *Config) { c.MaxOnBattS = sec(30) }, "0 u1 OB charge=90\n10 u1 OL charge=90\n20 u1 OL charge=90\n25 u1 OB charge=90\n31 u1 OB charge=89", ReasonNone, "on_battery"},
+	{"no metrics", nil, "0 u1 OB\n110 u1 OB\n120 u1 later", ReasonNoMetrics, "on_battery"},
+	{"a worn battery's runtime is no metric", nil, "0 u1 OB RB runtime=900\n110 u1 OB RB runtime=800\n120 u1 OB RB runtime=790", ReasonNoMetrics, "on_battery replace_battery"},
+	{"silent on battery", nil, "0 u1 OB charge=90\n70 u1 fails", ReasonCommsOnBatt, "comms_lost on_battery"},
+	{"silent on battery, not yet", nil, "0 u1 OB charge=90\n59 u1 fails", ReasonNone, "comms_lost on_battery"},
+	{"silent on battery with little left", nil, "0 u1 OB charge=90 runtime=400\n20 u1 later", ReasonCommsOnBatt, "comms_lost on_battery"},
+	{"one failed read with little left", nil, "0 u1 OB charge=90 runtime=300\n14 u1 fails", ReasonNone, "on_battery"},
+	{"silent on line", nil, "0 u1 OL charge=90\n3600 u1 fails", ReasonNone, "comms_lost"},
+	{"silent on line with a limit", func(c *Config) { c.CommsLostLineS = sec(120) }, "0 u1 OL charge=90\n120 u1 later", ReasonPathOutage, "comms_lost"},
+	{"frozen", nil, "0 u1 OB charge=90 runtime=900\n119 u1 OB charge=90 runtime=900\n120 u1 later", ReasonCommsOnBatt, "on_battery stale"},
+	{"slow, not frozen", nil, "0 u1 OB charge=90\n80 u1 OB charge=89\n239 u1 OB charge=89", ReasonNone, "on_battery"},
+	{"empty status is silence", nil, "0 u1 OB charge=90\n20 u1 charge=89\n61 u1 charge=88", ReasonCommsOnBatt, "comms_lost on_battery"},
+	{"FSD at once, on line", nil, "0 u1 OL\n5 u1 OL FSD", ReasonFSD, "fsd"},
+	{"FSD on battery", nil, "0 u1 OB charge=90\n5 u1 OB FSD charge=90", ReasonFSD, "fsd on_battery"},
+	{"FSD withdrawn", nil, "0 u1 OL FSD\n5 u1 OL", ReasonNone, ""},
+	{"timer armed", nil, "0 u1 OL timer=-1\n5 u1 OL timer=60", ReasonUPSTimer, "ups_timer"},
+	{"timer found counting", nil, "0 u1 OL timer=60\n2 u1 OL timer=58", ReasonUPSTimer, "ups_timer"},
+	{"timer that stands", nil, "0 u1 OL timer=60\n2 u1 OL timer=60", ReasonNone, ""},
+	{"timer withdrawn", nil, "0 u1 OL timer=60\n2 u1 OL timer=58\n4 u1 OL timer=-1", ReasonNone, ""},
+	{"timer 65535 is not armed", nil, "0 u1 OL timer=-1\n2 u1 OL timer=65535", ReasonNone, ""},
+	{"calibration", nil, "0 u1 OB CAL LB charge=9 volts=230\n2 u1 OB CAL LB charge=8 volts=230", ReasonNone, "calibrating"},
+	{"calibration without a voltage", nil, "0 u1 OB CAL LB charge=9\n2 u1 OB CAL LB charge=8", ReasonNone, "calibrating"},
+	{"mains lost in calibration", nil, "0 u1 OB CAL LB charge=9 volts=0\n2 u1 OB CAL LB charge=8 volts=0", ReasonLB, "calibrating low_battery low_charge on_battery"},
+	{"self-test told by text", nil, "0 u1 OB LB charge=9 volts=230 test=In_progress\n2 u1 OB LB charge=9 volts=230 test=In_progress", ReasonNone, "calibrating"},
+	{"OL and OB with voltage", nil, "0 u1 OL OB LB charge=9 volts=230\n2 u1 OL OB LB charge=9 volts=230", ReasonNone, "status_contradiction would_not_survive"},
+	{"OL and OB without", nil, "0 u1 OL OB charge=9 volts=0\n2 u1 OL OB charge=9 volts=0", ReasonCharge, "low_charge on_battery status_contradiction"},
+	{"OL and OB, charging", nil, "0 u1 OL OB CHRG charge=9 volts=0\n2 u1 OL OB CHRG charge=9 volts=0", ReasonNone, "status_contradiction"},
+	{"OL and OB, the charge falls", nil, "0 u1 OL OB charge=22\n61 u1 OL OB charge=19\n63 u1 OL OB charge=18", ReasonCharge, "low_charge on_battery status_contradiction"},
+	{"OL DISCHRG is no outage", nil, "0 u1 OL DISCHRG charge=9\n2 u1 OL DISCHRG charge=9", ReasonNone, ""},
+	{"CHRG alone is on line", nil, "0 u1 OB charge=90\n5 u1 CHRG charge=90\n16 u1 CHRG charge=91", ReasonNone, ""},
+	{"OFF alone keeps what was known", nil, "0 u1 OB charge=90\n5 u1 OFF charge=20\n8 u1 OFF charge=20", ReasonCharge, "low_charge on_battery"},
+	{"the only UPS says OFF", nil, "0 u1 OL OFF\n30 u1 OL OFF", ReasonNone, "off_contradiction"},
+	{"one of two says OFF for a moment", nil, "0 u2 OL\n0 u1 OL OFF\n29 u1 OL OFF\n31 u2 OL", ReasonNone, ""},
+	{"one of two says OFF for long", nil, "0 u2 OL\n0 u1 OL OFF\n30 u1 OL OFF\n31 u2 OL", ReasonNone, "/redundancy_lost"},
+	{"both say OFF for long", nil, "0 u2 OL OFF\n0 u1 OL OFF\n30 u1 OL OFF\n31 u2 OL OFF", ReasonNone, "off_contradiction u2/off_contradiction"},
+	{"one of two doomed", nil, "0 u2 OL\n0 u1 OB LB\n2 u1 OB LB", ReasonNone, "/redundancy_lost low_battery on_battery"},
+	{"one of two doomed, both needed", func(c *Config) { c.MinSupplies = 2 }, "0 u2 OL\n0 u1 OB LB\n2 u1 OB LB", ReasonLB, "low_battery on_battery"},
+	{"both doomed, the second tips", nil, "0 u2 OB charge=90\n0 u1 OB LB\n2 u1 OB LB\n5 u2 OB charge=9\n7 u2 OB charge=9", ReasonCharge, "/redundancy_lost low_battery on_battery u2/low_charge u2/on_battery"},
+	{"one OFF, the other doomed", nil, "0 u2 OL OFF\n0 u1 OB LB\n2 u1 OB LB\n30 u1 OB LB\n30 u2 OL OFF", ReasonLB, "/redundancy_lost low_battery on_battery"},
+	{"a dead UPS stays doomed when its runtime runs out", nil, "0 u2 OL\n0 u1 OB runtime=5 charge=90\n3 u1 OB runtime=2 charge=90\n6 u1 OB runtime=0 charge=90\n45 u2 OL\n50 u1 fails", ReasonNone, "/redundancy_lost comms_lost low_runtime on_battery"},
+	{"bypass, overload, worn", nil, "0 u1 OL BYPASS OVER RB", ReasonNone, "bypass overload replace_battery"},
+}
+
+func TestRules(t *testing.T) {
+	var golden strings.Builder
+	for _, tc := range ruleCases {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, tc.change)
+			if tc.name == "nothing heard yet" || tc.name == "never answers" {
+				d := w.device("u1", "ups")
+				w.snap = w.snap.With(&d, start, time.Time{})
+				w.snap.AgentStartedAt = start
+			}
+			w.play(tc.script)
+			if w.last.Reason != tc.want || w.last.Shutdown != (tc.want != ReasonNone) {
+				t.Errorf("reason %s, shutdown %v, want %s\n%s", w.last.Reason, w.last.Shutdown, tc.want, w.last.Explanation)
+			}
+			if diff := cmp.Diff(strings.Fields(tc.alerts), w.alerts(), cmp.Transformer("joined", func(s []string) string { return strings.Join(s, " ") })); diff != "" {
+				t.Errorf("alerts (-want +got):\n%s", diff)
+			}
+			fmt.Fprintf(&golden, "%s\n\t%s\n", tc.name, w.last.Explanation)
+		})
+	}
+	compareGolden(t, "explanations.txt", golden.String())
+}
+
+func compareGolden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got; -update rewrites):\n%s", path, diff)
+	}
+}
