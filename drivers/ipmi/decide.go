@@ -57,24 +57,29 @@ func decide(obs []observation, assoc []association, stock map[entity]inventory) 
 	return r
 }
 
+// maxParts tells an association that names supplies from one that spans every number
+// a supply could have.
+const maxParts = 8
+
 // group sorts observations by supply, in the order of their entities.
 func group(obs []observation, assoc []association) []*supply {
 	var list []*supply
-	of := func(e entity) *supply {
-		i := slices.IndexFunc(list, func(s *supply) bool { return s.entity == e })
+	named := func(e entity, extra string) *supply {
+		i := slices.IndexFunc(list, func(s *supply) bool { return s.entity == e && s.extra == extra })
 		if i < 0 {
-			list = append(list, &supply{entity: e})
+			list = append(list, &supply{entity: e, extra: extra})
 			return list[len(list)-1]
 		}
 		return list[i]
 	}
+	of := func(e entity) *supply { return named(e, "") }
 	for _, o := range obs {
 		if o.typ == typeSupply && o.reading == readSpecific {
-			if s := of(o.entity); s.separate(o) {
-				list = append(list, &supply{entity: o.entity, extra: " " + o.name, status: []observation{o}})
-			} else {
-				s.status = append(s.status, o)
+			s := of(o.entity)
+			if s.separate(o) {
+				s = named(o.entity, " "+o.name)
 			}
+			s.status = append(s.status, o)
 		}
 	}
 	for _, o := range obs {
@@ -88,7 +93,7 @@ func group(obs []observation, assoc []association) []*supply {
 	}
 	for _, a := range assoc {
 		for _, e := range a.parts {
-			if e.id == entitySupply {
+			if e.id == entitySupply && len(a.parts) <= maxParts {
 				of(e)
 			}
 		}

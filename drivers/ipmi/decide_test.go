@@ -1,6 +1,8 @@
 package ipmi
 
 import (
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -203,5 +205,61 @@ func TestJunkWatts(t *testing.T) {
 	r := decide([]observation{status(1, "PS1 Status", 9, 0x7f), junk, volts}, nil, nil)
 	if r.PSUs[0].Watts != nil {
 		t.Errorf("watts %v, want none", *r.PSUs[0].Watts)
+	}
+}
+
+// FuzzDecide takes a repository and the answers to its sensors from a BMC that may say
+// anything. Whatever it says, each supply has an id of its own, states are known ones,
+// numbers are numbers, and no supply is in order whose sensor says nothing.
+func FuzzDecide(f *testing.F) {
+	seed := record(recordCompact, compactBody(0x61, entity{10, 1}, 8, 0x6f, 0x7f, 3, 0x81, "PS")...)
+	seed = append(seed, record(recordFull, fullBody(0x64, entity{10, 1}, 0x0b, unitWatts, 4, -3, -1, 2, input, "PS1 In")...)...)
+	seed = append(seed, record(recordAssociation, 0x13, 1, 0x80, 10, 1, 10, 3, 20, 1, 20, 1)...)
+	f.Add(seed, []byte{0, 0xc0, 1, 0, 0, 0xc0, 9, 0, 0, 0x80, 1, 0, 0x2d, 0xc0, 0, 0})
+	f.Fuzz(func(t *testing.T, repo, answers []byte) {
+		var r records
+		for len(repo) > recordHeader {
+			n := min(len(repo), recordHeader+int(repo[4]))
+			_ = r.add(repo[:n])
+			repo = repo[n:]
+		}
+		var obs []observation
+		for i, s := range r.sensors {
+			o := observation{sensor: s}
+			if at := 4 * i; at+4 <= len(answers) {
+				o.state, _ = parseReading(answers[at : at+4])
+			}
+			obs = append(obs, o)
+		}
+		checkDecision(t, decide(obs, r.associations, nil), obs)
+	})
+}
+
+func checkDecision(t *testing.T, got dodai.Reading, obs []observation) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, p := range got.PSUs {
+		if seen[p.ID] {
+			t.Errorf("two supplies %q", p.ID)
+		}
+		seen[p.ID] = true
+		if !slices.Contains(dodai.PSUStates, p.State) || p.Input == "" {
+			t.Errorf("supply %+v", p)
+		}
+		valid := slices.ContainsFunc(obs, func(o observation) bool { return o.valid && o.typ == typeSupply })
+		if p.State == dodai.PSUOK && !valid {
+			t.Errorf("supply %s is ok, and no status sensor said anything", p.ID)
+		}
+		for _, v := range []*float64{p.Watts, p.Volts, p.Amps} {
+			if v != nil && (math.IsNaN(*v) || math.IsInf(*v, 0) || *v < 0) {
+				t.Errorf("supply %s has a value of %v", p.ID, *v)
+			}
+		}
+	}
+	if w := got.SystemWatts; w != nil && (math.IsNaN(*w) || math.IsInf(*w, 0) || *w < 0) {
+		t.Errorf("system watts %v", *w)
+	}
+	if len(got.PSUs) > 0 && len(got.Redundancy) == 0 {
+		t.Error("supplies without a word on their redundancy")
 	}
 }

@@ -17,6 +17,9 @@ const (
 	recordFRU         = 0x11
 )
 
+// maxSensors bounds what a poll asks for. A server with six supplies has 40.
+const maxSensors = 128
+
 const recordHeader = 5 // id, version, type, length of what follows
 
 // Sensor types, reading types and units. Source: IPMI 2.0, tables 42-1, 42-3, 43-15.
@@ -128,7 +131,9 @@ func (r *records) add(rec []byte) error {
 			return err
 		}
 		for _, s := range list {
-			if s.matters() {
+			if s.matters() && len(r.sensors) == maxSensors {
+				return fmt.Errorf("%w: more than %d sensors about power", drivers.ErrProtocol, maxSensors)
+			} else if s.matters() {
 				r.sensors = append(r.sensors, s)
 			}
 		}
