@@ -12,25 +12,26 @@ import (
 
 // line shows an array in one line, for comparing.
 func line(a dodai.Array) string {
-	s := fmt.Sprintf("%s %s %s missing=%v failing=%v", a.ID, a.Level, a.State, deref(a.Missing), a.Failing)
+	var s strings.Builder
+	fmt.Fprintf(&s, "%s %s %s missing=%v failing=%v", a.ID, a.Level, a.State, deref(a.Missing), a.Failing)
 	for _, f := range []struct {
 		name string
 		v    any
 	}{{"spares", deref(a.Spares)}, {"percent", deref(a.Percent)}, {"left", deref(a.ToleranceLeft)}, {"writable", deref(a.Writable)}} {
 		if f.v != nil && f.v != true && f.v != 0 || f.name == "left" && f.v != nil {
-			s += fmt.Sprintf(" %s=%v", f.name, f.v)
+			fmt.Fprintf(&s, " %s=%v", f.name, f.v)
 		}
 	}
 	if a.Activity != dodai.ActivityNone {
-		s += " " + string(a.Activity)
+		s.WriteString(" " + string(a.Activity))
 	}
 	if a.SPOFs != nil {
-		s += fmt.Sprintf(" spofs=%v", a.SPOFs)
+		fmt.Fprintf(&s, " spofs=%v", a.SPOFs)
 	}
 	if a.Suspect != nil {
-		s += fmt.Sprintf(" suspect=%v", a.Suspect)
+		fmt.Fprintf(&s, " suspect=%v", a.Suspect)
 	}
-	return s
+	return s.String()
 }
 
 // TestStates reads one small tree per state an array can be in.

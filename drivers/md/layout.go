@@ -1,6 +1,9 @@
 package md
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // layout says where a RAID 10 keeps its copies. The zero value is not known.
 //
@@ -126,15 +129,7 @@ func (s failureSet) left(slotUp []bool) int {
 }
 
 func (s failureSet) has(slot int) bool {
-	if s.slots == nil {
-		return true
-	}
-	for _, have := range s.slots {
-		if have == slot {
-			return true
-		}
-	}
-	return false
+	return s.slots == nil || slices.Contains(s.slots, slot)
 }
 
 // left is what the worst-off set can still lose.

@@ -37,7 +37,7 @@ var Factory = drivers.Factory{
 	},
 	Poll:    10 * time.Second,
 	Timeout: 5 * time.Second,
-	Local:   true,
+	Local:   false, // never back to back: arrays do not change faster on battery
 	New:     open,
 }
 

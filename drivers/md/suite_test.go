@@ -144,5 +144,6 @@ func TestContract(t *testing.T) {
 		Trouble: func(r dodai.Reading) bool {
 			return len(r.Arrays) != 1 || r.Arrays[0].State != dodai.ArrayOptimal
 		},
+		Deadline: time.Second, // a reading takes a millisecond; a busy machine more
 	})
 }

@@ -21,16 +21,16 @@ type predictor struct {
 
 // predictors: Backblaze's five less 188, spin retries, and interface errors.
 var predictors = []predictor{
-	{5, []string{"realloc", "retired", "bad_block", "remap"}, func(raw float64, _ *int64) (dodai.Verdict, string) {
+	{5, []string{"realloc", "retired", "remap", "grown_bad", "new_bad", "later_bad"}, func(raw float64, _ *int64) (dodai.Verdict, string) {
 		if raw > 10 {
 			return dodai.VerdictWarning, ""
 		}
 		return dodai.VerdictNotice, ""
 	}},
 	{10, []string{"spin_retry"}, anyIsWarning},
-	{187, []string{"uncorrect", "uncorr_err"}, anyIsWarning},
+	{187, []string{"uncorrect", "reported_ue"}, anyIsWarning},
 	{197, []string{"pending"}, unreadableSectors},
-	{198, []string{"uncorrect", "uncsect", "offline_scan_unc"}, unreadableSectors},
+	{198, []string{"uncorrect", "uncsect", "scan_unc"}, unreadableSectors},
 	{199, []string{"crc"}, interfaceErrors},
 }
 

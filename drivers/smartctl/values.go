@@ -62,11 +62,14 @@ func (doc *document) powerOnHours() *int64 {
 	return nil
 }
 
-// wearAttributes are the normalised ATA attributes that fall from 100 to 0 or 1 as an
-// SSD's endurance is used up, by their names in smartctl's drive database: the same
-// number means other things on other drives.
-var wearAttributes = []string{
-	"Media_Wearout_Indicator", "SSD_Life_Left", "Percent_Lifetime_Remain", "Remaining_Lifetime_Perc", "Wear_Leveling_Count",
+// wearAttributes are the ATA attributes whose normalised value falls from 100 to 0 or 1
+// as an SSD's endurance is used up, by their names in smartctl's drive database and the
+// models they are known from: the same number means other things on other drives.
+var wearAttributes = []struct{ name, model string }{
+	{name: "Media_Wearout_Indicator"},
+	{name: "SSD_Life_Left"},
+	{name: "Percent_Lifetime_Remain"},
+	{name: "Wear_Leveling_Count", model: "samsung"},
 }
 
 // wear is the part of an SSD's rated endurance that is used up; nil for disks that
@@ -83,9 +86,14 @@ func (doc *document) wear() *float64 {
 			return r
 		}
 	}
-	for _, name := range wearAttributes {
+	return doc.attributeWear()
+}
+
+func (doc *document) attributeWear() *float64 {
+	model := strings.ToLower(string(doc.ModelName))
+	for _, w := range wearAttributes {
 		for _, a := range doc.ATA.Table {
-			if left, ok := a.Value.in(0, 100); ok && string(a.Name) == name {
+			if left, ok := a.Value.in(0, 100); ok && string(a.Name) == w.name && strings.Contains(model, w.model) {
 				return ratio(number{100 - left, true})
 			}
 		}

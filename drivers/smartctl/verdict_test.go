@@ -201,6 +201,8 @@ func TestValues(t *testing.T) {
 		{"wear since 7.4", "ata.json", `{"rotation_rate":0,"endurance_used":{"current_percent":50}}`, 34.0, int64(24000), 0.5},
 		{"wear in statistics", "ata.json", `{"rotation_rate":0,"ata_device_statistics":{"pages":[{"table":[{"name":"Percentage Used Endurance Indicator","value":7}]}]}}`, 34.0, int64(24000), 0.07},
 		{"wear in an attribute", "ata.json", `{"rotation_rate":0,"ata_smart_attributes":{"table":[{"id":233,"name":"Media_Wearout_Indicator","value":55,"raw":{"value":0,"string":"0"}}]}}`, 34.0, int64(24000), 0.45},
+		{"wear levelling of a Samsung", "ata.json", `{"model_name":"SAMSUNG EXAMPLE","rotation_rate":0,"ata_smart_attributes":{"table":[{"id":177,"name":"Wear_Leveling_Count","value":91,"raw":{"value":0,"string":"0"}}]}}`, 34.0, int64(24000), 0.09},
+		{"wear levelling of another", "ata.json", `{"rotation_rate":0,"ata_smart_attributes":{"table":[{"id":177,"name":"Wear_Leveling_Count","value":1,"raw":{"value":0,"string":"0"}}]}}`, 34.0, int64(24000), nil},
 		{"233 of another meaning", "ata.json", `{"rotation_rate":0,"ata_smart_attributes":{"table":[{"id":233,"name":"Flash_Writes_GiB","value":55,"raw":{"value":0,"string":"0"}}]}}`, 34.0, int64(24000), nil},
 	} {
 		d := judge(drivers.Output{Stdout: changed(t, c.file, c.change)})
