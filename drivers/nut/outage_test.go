@@ -200,7 +200,7 @@ func TestLoginCounts(t *testing.T) {
 	opts := map[string]string{"address": u.Addr(), "username": peer.UPSDSecondary, "password": peer.UPSDSecondaryPassword, "login": "yes"}
 	d := open(t, opts)
 	for range 2 {
-		if _, err := poll(t, d, time.Second); err != nil {
+		if _, err := poll(t, d, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -209,12 +209,12 @@ func TestLoginCounts(t *testing.T) {
 	logins("0")
 
 	opts["login"] = "no"
-	if _, err := poll(t, open(t, opts), time.Second); err != nil {
+	if _, err := poll(t, open(t, opts), 5*time.Second); err != nil {
 		t.Errorf("with a user and no login: %v", err)
 	}
 	logins("0")
 	opts["login"], opts["password"] = "yes", `wr"ong \ #=`
-	_, err := poll(t, open(t, opts), time.Second)
+	_, err := poll(t, open(t, opts), 5*time.Second)
 	checkError(t, err, drivers.ErrDenied, "LOGIN u1")
 	if strings.Contains(err.Error(), "ong") {
 		t.Errorf("error %q shows the password", err)
@@ -229,7 +229,7 @@ func TestPollDoesNotWaitForAcknowledgements(t *testing.T) {
 	var took []time.Duration
 	for range 60 {
 		begin := time.Now()
-		if _, err := poll(t, d, time.Second); err != nil {
+		if _, err := poll(t, d, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		took = append(took, time.Since(begin))

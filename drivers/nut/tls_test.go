@@ -120,7 +120,7 @@ func TestTLSPlainTextBehindOK(t *testing.T) {
 			}()
 			s := newSession(ours)
 			defer ours.Close()
-			ours.SetDeadline(time.Now().Add(100 * time.Millisecond))
+			ours.SetDeadline(time.Now().Add(300 * time.Millisecond))
 			err := s.startTLS(t.Context(), &tls.Config{ServerName: "x"})
 			checkSentinel(t, err)
 			if !strings.Contains(err.Error(), test.say) || s.talk != ours {
