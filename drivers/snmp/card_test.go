@@ -245,6 +245,39 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
+// TestLateRepeat: the answer to a repeated request arrives after the first one's has
+// been taken, while the next poll waits. It must not be taken for the next one's.
+func TestLateRepeat(t *testing.T) {
+	ups := newSim(t, snmpups.Config{})
+	d := openDriver(t, map[string]string{"address": ups.Addr(), "timeout": "300ms", "retries": "2"})
+	mustPoll(t, d)
+	if err := ups.Break(snmpups.Late, 400*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	ups.ResetCounts()
+	if r := mustPoll(t, d); r.Status != dodai.OL {
+		t.Errorf("status %v, want OL", r.Status)
+	}
+	if n := ups.Counts().Get; n != 2 {
+		t.Fatalf("%d requests, want 2: the second one's answer is still to come", n)
+	}
+	ups.SetMains(false) // 300 ms before the old answer arrives, 400 ms before the new one
+	if r := mustPoll(t, d); !r.Status.Has(dodai.OB) {
+		t.Errorf("status %v from an answer of the poll before, want OB", r.Status)
+	}
+}
+
+// TestLearntAnewOnLineOnly: after six hours, but not in the middle of an outage.
+func TestLearntAnewOnLineOnly(t *testing.T) {
+	old := time.Now().Add(-relearn - time.Minute)
+	for status, want := range map[dodai.Status]bool{dodai.OL: true, dodai.OB: false, dodai.OB | dodai.LB: false, 0: true} {
+		s := &session{started: old, memory: memory{last: status}}
+		if got := s.stale(); got != want {
+			t.Errorf("stale with status %v = %v, want %v", status, got, want)
+		}
+	}
+}
+
 // TestContradictionPersists: two branches that disagree poll after poll are an alarm.
 func TestContradictionPersists(t *testing.T) {
 	ups := newSim(t, snmpups.Config{Flavour: snmpups.Both})

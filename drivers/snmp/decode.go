@@ -1,6 +1,7 @@
 package snmp
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -175,8 +176,9 @@ func (f *facts) voltsInTenths() bool {
 	return false
 }
 
-// dropContradictions takes out watts that are kilowatts (a Huawei card) and a
-// frequency of zero beside a voltage.
+// dropContradictions takes out watts that are a tenth of what volts and amperes say or
+// less, because they are kilowatts (a Huawei card) or not measured, and a frequency of
+// zero beside a voltage.
 func (d *decoded) dropContradictions() {
 	for name, v := range d.vars {
 		watts, ok := v.Float()
@@ -200,9 +202,9 @@ func (d *decoded) dropContradictions() {
 func (d *decoded) dropIfKilowatts(name string, watts float64, volts, amps string) {
 	v, haveV := d.vars.Float(volts)
 	a, haveA := d.vars.Float(amps)
-	if haveV && haveA && v*a > 100 && math.Abs(watts)*10 < v*a && math.Abs(watts) == math.Trunc(math.Abs(watts)) && math.Abs(watts) < 100 {
+	if haveV && haveA && v*a > 100 && math.Abs(watts)*10 < v*a {
 		delete(d.vars, name)
-		d.notes = append(d.notes, name+" left out: it seems to be in kilowatts")
+		d.notes = append(d.notes, fmt.Sprintf("%s of %g left out: %g V and %g A are more than ten times that", name, watts, v, a))
 	}
 }
 

@@ -2,6 +2,7 @@ package snmp
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -90,9 +91,7 @@ func TestStatus(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			objects := ints(upsMIB, tc.rfc)
-			for oid, v := range ints(apcUPS, tc.apc) {
-				objects[oid] = v
-			}
+			maps.Copy(objects, ints(apcUPS, tc.apc))
 			if tc.bits.Tag != 0 {
 				objects[apcUPS+"11.1.1.0"] = tc.bits
 			}

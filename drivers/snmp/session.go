@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/drivers"
 )
 
@@ -269,5 +270,7 @@ func (s *session) poll(ctx context.Context, c *card, r requester) error {
 	return nil
 }
 
-// stale reports that the device has to be learnt anew.
-func (s *session) stale() bool { return s.restart || time.Since(s.started) > relearn }
+// stale reports that the device has to be learnt anew; an outage is no time for it.
+func (s *session) stale() bool {
+	return s.restart || (time.Since(s.started) > relearn && !s.memory.last.Has(dodai.OB))
+}

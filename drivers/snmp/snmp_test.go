@@ -1,6 +1,7 @@
 package snmp
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -53,9 +54,7 @@ func TestContract(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			extra := map[string]string{"timeout": "150ms", "retries": "1"}
-			for k, v := range tc.extra {
-				extra[k] = v
-			}
+			maps.Copy(extra, tc.extra)
 			driverstest.Run(t, driverstest.Suite{
 				Factory: Factory,
 				Extra:   extra,

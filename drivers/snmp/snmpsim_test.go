@@ -89,9 +89,7 @@ func with(list []snmpups.Binding, changes ...change) []snmpups.Binding {
 	out := make([]snmpups.Binding, 0, len(list))
 	set := change{}
 	for _, c := range changes {
-		for oid, n := range c {
-			set[oid] = n
-		}
+		maps.Copy(set, c)
 	}
 	for _, b := range list {
 		if n, ok := set[b.OID.String()]; ok {

@@ -9,8 +9,9 @@ import (
 
 // memory is what a status needs from earlier polls.
 type memory struct {
-	phases    int // on the input, learnt while on line
-	conflicts int // polls in a row in which two branches contradicted each other
+	phases    int          // on the input, learnt while on line
+	conflicts int          // polls in a row in which two branches contradicted each other
+	last      dodai.Status // of the last poll
 }
 
 // lostUPS reports that the card says it cannot reach its UPS, and what said so.
@@ -57,6 +58,7 @@ func (f *facts) status(d *decoded, m *memory) dodai.Status {
 	} else if d.notes = append(d.notes, contradicted); m.conflicts >= 2 {
 		s |= dodai.ALARM
 	}
+	m.last = s
 	return s
 }
 
