@@ -135,6 +135,8 @@ func (d *driver) fail(op string, err error) error {
 	switch {
 	case errors.Is(err, drivers.ErrNoData):
 		hint = "smartmontools must be installed, and the machine have disks of its own"
+	case errors.Is(err, drivers.ErrProtocol):
+		hint = "want smartctl 7.0 or newer, which can print JSON"
 	case errors.Is(err, drivers.ErrDenied):
 		hint = "smartctl must be executable, and needs root or CAP_SYS_RAWIO"
 	}

@@ -30,13 +30,30 @@ func (doc *document) identity() dodai.Disk {
 // values no drive survives.
 func (doc *document) tempC() *float64 {
 	current := doc.Temperature.Current
-	if !current.ok && doc.NVMe != nil {
+	switch {
+	case current.ok:
+	case doc.NVMe != nil:
 		current = doc.NVMe.Temp
+	default:
+		current = doc.attributeTemp()
 	}
 	if t, ok := current.in(-40, 125); ok && t != 0 {
 		return new(t)
 	}
 	return nil
+}
+
+// attributeTemp is the temperature among the ATA attributes: 194, else 190.
+func (doc *document) attributeTemp() number {
+	for _, id := range []float64{194, 190} {
+		for _, a := range doc.ATA.Table {
+			if a.ID.v == id && a.named("temperature") {
+				n, ok := a.count()
+				return number{n, ok}
+			}
+		}
+	}
+	return number{}
 }
 
 // maxHours bounds power-on hours: a century.

@@ -195,6 +195,7 @@ func TestValues(t *testing.T) {
 		{"temperature no drive survives", "ata.json", `{"temperature":{"current":255}}`, nil, int64(24000), nil},
 		{"temperature of another type", "ata.json", `{"temperature":{"current":"warm"}}`, nil, int64(24000), nil},
 		{"temperature from the NVMe log", "nvme.json", `{"temperature":null}`, 41.0, int64(5000), 0.12},
+		{"temperature in an attribute", "ata.json", `{"temperature":null,"ata_smart_attributes":{"table":[{"id":190,"name":"Airflow_Temperature_Cel","raw":{"value":1,"string":"29"}},{"id":194,"name":"Temperature_Celsius","raw":{"value":94489608226,"string":"34 (Min/Max 20/41)"}}]}}`, 34.0, int64(24000), nil},
 		{"hours packed with minutes", "ata.json", `{"power_on_time":null}`, 34.0, int64(24000), nil},
 		{"hours no drive lived", "ata.json", `{"power_on_time":{"hours":4294967295}}`, 34.0, nil, nil},
 		{"wear of a disk that turns", "ata.json", `{"endurance_used":{"current_percent":50}}`, 34.0, int64(24000), nil},
