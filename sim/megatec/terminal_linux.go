@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,17 +57,40 @@ func (t *terminal) renew() error {
 	if t.closed {
 		return os.ErrClosed
 	}
-	master, slave, err := pty.Open()
+	p, err := newPair()
 	if err != nil {
 		return fmt.Errorf("open a pseudo-terminal: %w", err)
 	}
-	p := pair{master, slave}
-	if err := errors.Join(raw(slave), relink(slave.Name(), t.link)); err != nil {
+	if err := errors.Join(raw(p.slave), relink(p.slave.Name(), t.link)); err != nil {
 		p.close()
 		return err
 	}
 	t.now = p
 	return nil
+}
+
+// newPair opens a pseudo-terminal. The master does not block, so that closing it ends a
+// read that waits. Source: pts(4).
+func newPair() (pair, error) {
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return pair{}, err
+	}
+	master := os.NewFile(uintptr(fd), "/dev/ptmx")
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		master.Close()
+		return pair{}, err
+	}
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		master.Close()
+		return pair{}, err
+	}
+	return pair{master, slave}, nil
 }
 
 // relink makes link point to target in one step.

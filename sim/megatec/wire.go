@@ -112,6 +112,9 @@ func (u *UPS) handle(query string, replies chan<- reply) {
 // burst is how many characters leave at once, as from a UART's buffer.
 const burst = 4
 
+// hangUpPause lets what was sent be read: a terminal that hangs up forgets it.
+const hangUpPause = 20 * time.Millisecond
+
 // write sends replies one after the other at the line's pace.
 func (u *UPS) write(conn io.WriteCloser, replies <-chan reply) {
 	for r := range replies {
@@ -133,6 +136,7 @@ func (u *UPS) write(conn io.WriteCloser, replies <-chan reply) {
 			if u.term != nil {
 				u.term.renew() // first, so that the path never leads nowhere
 			}
+			u.sleepUntil(time.Now().Add(hangUpPause))
 			conn.Close()
 			break
 		}
