@@ -132,10 +132,14 @@ func (p *scenarioParser) timeline(n ast.Node) {
 			return
 		case at == nil:
 			p.fail(entry, "an entry without t", "t: with the seconds from the start")
+			return
 		case len(parts)+len(ramps) == 0:
 			p.fail(entry, "an entry in which nothing happens", "set, ramp, flap or event")
 		}
 		for _, part := range append(parts, ramps...) {
+			if p.err != nil {
+				return
+			}
 			part(*at)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/dodai-agent/dodai"
 )
@@ -76,54 +75,94 @@ func (d *decider) hostAlerts() {
 	}
 }
 
-// alerts raises what stands for this UPS.
+// alerts raises what stands for this UPS. The texts are only made for what does.
 func (u *ups) alerts(raise func(AlertID, string, string)) {
-	say := func(stands bool, id AlertID, format string, args ...any) {
-		if stands {
-			raise(id, u.name, u.name+" "+fmt.Sprintf(format, args...))
-		}
+	say := func(id AlertID, format string, args ...any) {
+		raise(id, u.name, u.name+" "+fmt.Sprintf(format, args...))
 	}
 	u.lineAlerts(say)
 	u.batteryAlerts(say)
 	u.statusAlerts(say)
 }
 
-type sayFunc func(stands bool, id AlertID, format string, args ...any)
+type sayFunc func(id AlertID, format string, args ...any)
 
 func (u *ups) lineAlerts(say sayFunc) {
 	m := &u.mem
-	say(m.OnBattery.Set, AlertOnBattery, "is on battery since %s", secs(m.OnBattery.since(u.now)))
-	until, flapping := m.flapping(u.now)
-	if flapping {
-		u.due(until)
-		say(true, AlertFlapping, "changed to battery %d times within %s", flapTransfers, secs(flapWindow))
+	if m.OnBattery.Set {
+		say(AlertOnBattery, "is on battery since %s", secs(m.OnBattery.since(u.now)))
 	}
-	say(m.Silent, AlertCommsLost, "has not said what it does for %s", secs(u.now-u.heardAt()))
-	since, frozen := u.frozen()
-	say(frozen, AlertStale, "answers on battery, but nothing has moved for %s", secs(u.now-since))
+	if until, flapping := m.flapping(u.now); flapping {
+		u.due(until)
+		say(AlertFlapping, "changed to battery %d times within %s", flapTransfers, secs(flapWindow))
+	}
+	if m.Silent {
+		say(AlertCommsLost, "has not said what it does for %s", secs(u.now-u.heardAt()))
+	}
+	if since, frozen := u.frozen(); frozen {
+		say(AlertStale, "answers on battery, but nothing has moved for %s", secs(u.now-since))
+	}
 }
 
 func (u *ups) batteryAlerts(say sayFunc) {
 	m := &u.mem
-	low := m.Available.OK && m.Available.V < u.budget().Seconds()
-	say(m.running() && u.stands(&m.LB), AlertLowBattery, "says that its battery is low")
-	say(m.running() && u.stands(&m.Runtime), AlertLowRuntime, "has too little time left for a shutdown, which needs %s", u.needs())
-	say(m.running() && u.stands(&m.Charge), AlertLowCharge, "is at or below %g %% charge", u.cfg.MinChargePct)
-	say(m.Collapse.Set, AlertRuntimeCollapse, "fell by more than half from %.0f s of runtime in one reading", m.CollapseFrom)
-	say(!m.OnBattery.Set && m.Line == LinePresent && !m.Last.onPurpose() &&
-		(m.Last.Status.Has(dodai.LB) || low),
-		AlertWouldNotSurvive, "could not carry a shutdown if the mains failed now%s", withNumbers(m.Last))
+	if m.running() {
+		u.lowAlerts(say)
+	}
+	if m.Collapse.Set {
+		say(AlertRuntimeCollapse, "fell by more than half from %.0f s of runtime in one reading", m.CollapseFrom)
+	}
+	low := m.Last.Status.Has(dodai.LB) || m.Available.OK && m.Available.V < u.budget().Seconds()
+	if low && !m.OnBattery.Set && m.Line == LinePresent && !m.Last.onPurpose() {
+		say(AlertWouldNotSurvive, "could not carry a shutdown if the mains failed now%s", withNumbers(m.Last))
+	}
+}
+
+func (u *ups) lowAlerts(say sayFunc) {
+	m := &u.mem
+	if u.stands(&m.LB) {
+		say(AlertLowBattery, "says that its battery is low")
+	}
+	if u.stands(&m.Runtime) {
+		say(AlertLowRuntime, "has too little time left for a shutdown, which needs %s", u.needs())
+	}
+	if u.stands(&m.Charge) {
+		say(AlertLowCharge, "is at or below %g %% charge", u.cfg.MinChargePct)
+	}
 }
 
 func (u *ups) statusAlerts(say sayFunc) {
 	m := &u.mem
 	st := m.Last.Status
-	say(m.Last.onPurpose(), AlertCalibrating, "runs from its battery on purpose (%s)", st)
-	say(st.Has(dodai.BYPASS), AlertBypass, "is in bypass: no battery stands behind it")
-	say(st.Has(dodai.OVER), AlertOverload, "is overloaded")
-	say(st.Has(dodai.RB), AlertReplaceBattery, "wants its battery replaced: its runtime is worth nothing")
-	say(m.Doubt.Set, AlertStatusContradiction, "says on line and on battery at once (%s)", st)
-	say(m.FSD.Set && !m.FSDLatch, AlertFSD, "announces a forced shutdown")
-	say(m.FSD.Set && m.FSDLatch, AlertFSDLatch, "still shows the forced shutdown of the last outage; restart its driver or server")
-	say(m.Timer.Set, AlertUPSTimer, "counts down to cutting its output, %s left", secs(time.Duration(m.Last.Timer.V*float64(time.Second))))
+	if m.Last.onPurpose() {
+		say(AlertCalibrating, "runs from its battery on purpose (%s)", st)
+	}
+	for _, a := range statusAlerts {
+		if st.Has(a.flag) {
+			say(a.id, "%s", a.text)
+		}
+	}
+	if m.Doubt.Set {
+		say(AlertStatusContradiction, "says on line and on battery at once (%s)", st)
+	}
+	switch {
+	case m.FSD.Set && m.FSDLatch:
+		say(AlertFSDLatch, "still shows the forced shutdown of the last outage; restart its driver or server")
+	case m.FSD.Set:
+		say(AlertFSD, "announces a forced shutdown")
+	}
+	if m.Timer.Set {
+		say(AlertUPSTimer, "counts down to cutting its output, %.0f s left", m.Last.Timer.V)
+	}
+}
+
+// statusAlerts are the flags that are alerts by themselves.
+var statusAlerts = []struct {
+	flag dodai.Status
+	id   AlertID
+	text string
+}{
+	{dodai.BYPASS, AlertBypass, "is in bypass: no battery stands behind it"},
+	{dodai.OVER, AlertOverload, "is overloaded"},
+	{dodai.RB, AlertReplaceBattery, "wants its battery replaced: its runtime is worth nothing"},
 }

@@ -1,0 +1,199 @@
+package drill
+
+import (
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustParse(t testing.TB, text string) *Scenario {
+	t.Helper()
+	s, err := Parse("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestParse(t *testing.T) {
+	s := mustParse(t, `id: X1
+title: a test
+source: "#1"
+config: {ups: [a, b], need_s: 50, poll_line_s: 3, max_onbatt_s: 90, ignore_lb: true, confirm_polls: 3, comms_lost_line_s: null, min_charge_pct: 25.5}
+timeline:
+  - {t: 1.5, set: {ups.status: OB, "b:ups.status": "OFF", battery.runtime: null}}
+  - {t: 2, event: "clock_step:-3600"}
+  - {t: 3, event: psu_input_lost:b}
+  - {t: 9, event: end}
+expect: {shutdown: true, not_before_s: 1, not_after_s: 8.5, reason: lb, alerts: [fsd], boot_hold: false, power_cycle: true}
+`)
+	want := policy.Default()
+	want.Need, want.Reserve = 0, 50*time.Second
+	want.MaxOnBattS, want.IgnoreLB, want.ConfirmPolls, want.MinChargePct = new(policy.Seconds(90)), true, 3, 25.5
+	if diff := cmp.Diff(want, s.Config); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+	expect := Expect{Shutdown: new(true), NotBeforeS: new(1.0), NotAfterS: new(8.5), Reason: new(policy.ReasonLB),
+		Alerts: []policy.AlertID{"fsd"}, BootHold: new(false), PowerCycle: new(true)}
+	if diff := cmp.Diff(expect, s.Expect); diff != "" {
+		t.Errorf("expect (-want +got):\n%s", diff)
+	}
+	if s.ID != "X1" || s.PollLine != 3*time.Second || s.End != 9*time.Second || len(s.events) != 2 || s.events[0].step != -time.Hour {
+		t.Errorf("scenario %+v", s)
+	}
+	if st := s.State(2*time.Second, "b"); st.Reading.Status != dodai.OFF {
+		t.Errorf("b says %v, want OFF", st.Reading.Status)
+	}
+}
+
+func TestParseMistakes(t *testing.T) {
+	const head = "id: X\ntimeline:\n"
+	for _, tc := range []struct{ name, text, want string }{
+		{"empty", "", "f:1:1: an empty file: want id, timeline and expect"},
+		{"no id", "title: x\ntimeline: []\n", "f:1:1: no id: want id"},
+		{"no timeline", "id: x\n", "f:1:1: no timeline"},
+		{"unknown key", "id: x\ntimelime: []\n", `f:2:1: unknown key "timelime": want config, expect`},
+		{"key twice", "id: x\nid: y\ntimeline: []\n", "f:2:1: "},
+		{"unknown policy key", "id: x\nconfig: {min_charge: 5}\ntimeline: []\n", `f:2:10: unknown key "min_charge"`},
+		{"policy value of another type", "id: x\nconfig: {max_onbatt_s: soon}\ntimeline: []\n", `f:2:24: the text "soon": want max_onbatt_s in seconds, or null, a number`},
+		{"percent above 100", "id: x\nconfig: {min_charge_pct: 101}\ntimeline: []\n", `f:2:26: "101": want min_charge_pct, a number from 0 to 100`},
+		{"polls in halves", "id: x\nconfig: {confirm_polls: 1.5}\ntimeline: []\n", "f:2:25: confirm_polls is 1.5: want a whole number"},
+		{"no UPS", "id: x\nconfig: {ups: []}\ntimeline: []\n", "f:2:15: 0 UPSes"},
+		{"UPS twice", "id: x\nconfig: {ups: [a, a]}\ntimeline: []\n", `f:2:19: UPS id "a"`},
+		{"bare OFF", head + "  - {t: 1, set: {ups.status: OFF}}\n", `f:3:30: the text "OFF": want a number, a text or null; words such as "OFF" and "ON" in quotes`},
+		{"bare on, in a flap", head + "  - {t: 1, flap: {every: 2, on_s: 1, times: 1, on_set: {ups.status: on}, off_set: {}}}\n", `f:3:69: the text "on"`},
+		{"truth value", head + "  - {t: 1, set: {ups.status: true}}\n", "f:3:30: the truth value true"},
+		{"status that is a number", head + "  - {t: 1, set: {ups.status: 7}}\n", "f:3:18: ups.status is a number: want words"},
+		{"ramp of the status", head + "  - {t: 1, ramp: {ups.status: [1, 2, 3]}}\n", "f:3:19: ups.status is a number"},
+		{"ramp of two", head + "  - {t: 1, ramp: {battery.charge: [1, 2]}}\n", "f:3:35: a list of 2: want [from, to, seconds]"},
+		{"ramp in no time", head + "  - {t: 1, ramp: {battery.charge: [1, 2, 0]}}\n", `f:3:42: "0": want the length in seconds`},
+		{"no t", head + "  - {event: end}\n", "an entry without t"},
+		{"nothing happens", head + "  - {t: 1}\n", "an entry in which nothing happens"},
+		{"negative t", head + "  - {t: -1, event: end}\n", `"-1": want seconds from the start, a number from 0`},
+		{"unknown event", head + "  - {t: 1, event: comms_gone}\n", `f:3:19: unknown event "comms_gone": want comms_lost`},
+		{"unknown UPS", head + "  - {t: 1, event: \"u2:comms_lost\"}\n", `f:3:19: unknown UPS "u2": want one of u1`},
+		{"unknown UPS's supply", head + "  - {t: 1, event: psu_input_lost:u2}\n", `f:3:19: psu_input_lost of unknown UPS "u2"`},
+		{"clock step of nothing", head + "  - {t: 1, event: \"clock_step:\"}\n", "f:3:19: clock_step"},
+		{"clock step that is not finite", head + "  - {t: 1, event: \"clock_step:Inf\"}\n", "f:3:19: clock_step"},
+		{"incomplete flap", head + "  - {t: 1, flap: {every: 2}}\n", "an incomplete flap"},
+		{"flap without end", head + "  - {t: 1, flap: {every: 86400, on_s: 1, times: 20000, on_set: {}, off_set: {}}}\n", "a flap that lasts too long"},
+		{"on for longer than a cycle", head + "  - {t: 1, flap: {every: 2, on_s: 3, times: 1, on_set: {}, off_set: {}}}\n", "on_s is longer than a cycle"},
+		{"unknown reason", head + "  - {t: 1, event: end}\nexpect: {reason: fire}\n", `f:4:18: reason "fire": want one of`},
+		{"expectation of another type", head + "  - {t: 1, event: end}\nexpect: {shutdown: 1}\n", `f:4:20: "1": want true or false`},
+		{"alias", "id: &a x\ntitle: *a\ntimeline: []\n", `f:1:5: "&": want the value itself`},
+		{"broken YAML", "id: [x\n", "f:1:"},
+		{"deep", "id: " + strings.Repeat("[", 50), "too deep a nesting"},
+		{"not UTF-8", "id: \xff", "UTF-8"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Parse("f", []byte(tc.text))
+			if _, ok := errors.AsType[*SyntaxError](err); !ok || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestState(t *testing.T) {
+	s := mustParse(t, `id: X
+config: {ups: [u1, u2]}
+timeline:
+  - {t: 10, set: {ups.status: OB DISCHRG, input.voltage: null}, ramp: {battery.charge: [100, 90, 10]}}
+  - {t: 30, event: comms_lost}
+  - {t: 40, event: comms_restored}
+  - {t: 50, event: data_frozen}
+  - {t: 55, set: {battery.charge: 42}}
+  - {t: 60, event: data_thawed}
+  - {t: 70, event: "u2:fsd_set"}
+`)
+	for _, tc := range []struct {
+		t         float64
+		ups       string
+		status    string
+		charge    float64
+		volts     bool
+		reachable bool
+		frozen    bool
+	}{
+		{0, "u1", "OL", 100, true, true, false},
+		{9.999, "u1", "OL", 100, true, true, false},
+		{10, "u1", "OB DISCHRG", 100, false, true, false},
+		{13.4, "u1", "OB DISCHRG", 97, false, true, false},
+		{20, "u1", "OB DISCHRG", 90, false, true, false},
+		{30, "u1", "OB DISCHRG", 90, false, false, false},
+		{40, "u1", "OB DISCHRG", 90, false, true, false},
+		{57, "u1", "OB DISCHRG", 90, false, true, true},
+		{60, "u1", "OB DISCHRG", 42, false, true, false},
+		{60, "u2", "OL", 100, true, true, false},
+		{70, "u2", "FSD OL", 100, true, true, false},
+	} {
+		got := s.State(time.Duration(tc.t*float64(time.Second)), tc.ups)
+		charge, _ := got.Reading.Vars.Float(dodai.BatteryCharge)
+		_, volts := got.Reading.Vars[dodai.InputVoltage]
+		if got.Reading.Status.String() != tc.status || charge != tc.charge || volts != tc.volts || got.Reachable != tc.reachable || got.Frozen != tc.frozen {
+			t.Errorf("at %g s %s is %+v, want %+v", tc.t, tc.ups, got, tc)
+		}
+	}
+	if s.End != 70*time.Second {
+		t.Errorf("ends at %v, want 70s", s.End)
+	}
+}
+
+// TestStateFrom: a drill starts from what a real UPS says, and does not change that.
+func TestStateFrom(t *testing.T) {
+	s := mustParse(t, "id: X\ntimeline:\n  - {t: 10, set: {ups.status: OB, battery.charge: 50}}\n")
+	base := &dodai.Reading{Kind: dodai.KindUPS, Status: dodai.OL | dodai.CHRG, Vars: dodai.Vars{"battery.charge": dodai.Num(97), "ups.temperature": dodai.Num(31)},
+		Ages: map[string]time.Duration{"battery.charge": time.Minute, "ups.temperature": time.Minute}}
+	before := base.Clone()
+	if got := s.StateFrom(base, 5*time.Second, "u1").Reading; !cmp.Equal(got, *before) {
+		t.Errorf("before anything happens: %+v", got)
+	}
+	got := s.StateFrom(base, 10*time.Second, "u1").Reading
+	if got.Status != dodai.OB || got.Vars["battery.charge"] != dodai.Num(50) || got.Vars["ups.temperature"] != dodai.Num(31) || got.Ages["battery.charge"] != 0 {
+		t.Errorf("then: %+v", got)
+	}
+	if !cmp.Equal(base, before) {
+		t.Errorf("the real reading was changed: %+v", base)
+	}
+}
+
+// FuzzParse: what parses has values in range at any time, and is refused with a place
+// otherwise.
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob(filepath.Join("testdata", "scenarios", "*.yaml"))
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("id: x\ntimeline:\n- {t: 0, flap: {every: 1, on_s: 1, times: 3, on_set: {a: 1}, off_set: {a: null}}}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := Parse("f", data)
+		if err != nil {
+			if e, ok := errors.AsType[*SyntaxError](err); !ok || e.Line < 1 || e.Col < 1 || e.Want == "" {
+				t.Fatalf("error %#v, want a place and what was expected", err)
+			}
+			return
+		}
+		if s.ID == "" || s.End < 0 || len(s.UPSes) == 0 || s.PollLine <= 0 {
+			t.Fatalf("scenario %+v", s)
+		}
+		for _, at := range []time.Duration{0, s.End / 2, s.End} {
+			for name, v := range s.State(at, s.UPSes[0]).Reading.Vars {
+				if f, ok := v.Float(); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+					t.Fatalf("%s is %v at %v", name, f, at)
+				}
+			}
+		}
+	})
+}
