@@ -108,6 +108,8 @@ var mistakes = []struct {
 	{"empty command", "hooks: [{on: [mains_lost], command: []}]", []string{`f:1:37: command is empty: want a list with at least one item`}},
 	{"nameless command", `hooks: [{on: [mains_lost], command: [""]}]`, []string{`f:1:37: command names no program: want the program first`}},
 	{"command in one text", "hooks: [{on: [mains_lost], command: wall mains lost}]", []string{`f:1:37: command is a text: want a list, for example ["/usr/bin/systemctl", "stop", "app.service"]`}},
+	{"placeholder with a slip", `hooks: [{on: [mains_lost], command: [a, "{evnet}"]}]`, []string{`f:1:41: command has "{evnet}": want {event} instead of {evnet}`}},
+	{"program from an event", `hooks: [{on: [mains_lost], command: ["{device}"]}]`, []string{`f:1:38: command has "{device}": want a program that does not depend on the event`}},
 	{"hook for ever", "hooks: [{on: [mains_lost], command: [a], timeout: 2d}]", []string{`f:1:51: timeout is "2d": want a duration from 100ms to 1h`}},
 
 	// The plan.

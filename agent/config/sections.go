@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/notify"
 )
 
 // root reads the whole file.
@@ -108,12 +109,29 @@ func (d *decoder) hook(n ast.Node) {
 	h := Hook{Timeout: Duration(10 * time.Second)}
 	seen := d.object(n, "hooks", []field{
 		{"on", "on: [mains_lost]", d.events(&h.On)},
-		{"command", `command: ["/usr/local/bin/notify", "{event}"]`, d.command("command", &h.Command)},
+		{"command", `command: ["/usr/local/bin/notify", "{event}"]`, func(n ast.Node) {
+			d.command("command", &h.Command)(n)
+			d.placeholders(n, h.Command)
+		}},
 		{"timeout", "timeout: 10s", d.duration("timeout", 100*time.Millisecond, time.Hour, "10s", &h.Timeout)},
 	})
 	d.required(n, "a hook", seen, "on", "on: [mains_lost]")
 	d.required(n, "a hook", seen, "command", `command: ["/usr/local/bin/notify", "{event}"]`)
 	d.cfg.Hooks = append(d.cfg.Hooks, h)
+}
+
+// placeholders reports those of a command that the package that runs it would not fill in.
+func (d *decoder) placeholders(n ast.Node, command []string) {
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok || len(seq.Values) != len(command) {
+		return
+	}
+	for _, e := range notify.Validate([]notify.Hook{{Command: command}}) {
+		var item int
+		if _, err := fmt.Sscanf(e.Field, "[0].command[%d]", &item); err == nil {
+			d.problem(nodeAt(seq.Values[item]), "command has "+e.Got, e.Want, `"{event}"`)
+		}
+	}
 }
 
 // required reports a key that is not there.
