@@ -53,6 +53,7 @@ type Journal struct {
 	slot      chan struct{} // held by the one write in progress
 	closed    atomic.Bool
 	recovered atomic.Pointer[string]
+	pending   *replacement // not finished, because the disk refused; under slot
 }
 
 // Open opens the journal in dir and creates both where they do not exist, the
@@ -175,6 +176,11 @@ func (j *Journal) write(ctx context.Context, op string, fn func(context.Context,
 
 // transact runs under the slot.
 func (j *Journal) transact(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
+	if j.pending != nil {
+		if err := j.finish(ctx); err != nil {
+			return err
+		}
+	}
 	st := j.store.Load()
 	err := st.inPlace(j.path)
 	if err == nil {

@@ -352,31 +352,3 @@ func TestConcurrentReadersAndWriters(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-func BenchmarkAppend(b *testing.B) {
-	j := open(b, b.TempDir())
-	e := dodai.Event{
-		Name: dodai.EventMainsLost, Device: "rack1", Text: "rack1 lost the mains",
-		Fields: map[string]any{"input_volts": 0.0, "charge": 98.0},
-	}
-	for b.Loop() {
-		if err := j.Append(b.Context(), e); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1000, "ms/event")
-}
-
-func BenchmarkAppend100(b *testing.B) {
-	j := open(b, b.TempDir())
-	batch := make([]dodai.Event, 100)
-	for i := range batch {
-		batch[i] = event(dodai.EventAlertRaised, "rack1")
-	}
-	for b.Loop() {
-		if err := j.Append(b.Context(), batch...); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1000/100, "ms/event")
-}

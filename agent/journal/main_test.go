@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 		childHold(dir)
 	case "full":
 		childFull(dir)
+	case "replace":
+		childReplace(dir)
 	case "limit":
 		childLimit(dir)
 	}

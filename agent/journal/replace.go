@@ -15,41 +15,70 @@ import (
 // filled with them.
 const keepCorrupt = 3
 
-// salvageTime bounds the attempt to read a corrupt database.
-const salvageTime = 2 * time.Second
+const (
+	salvageTime = 2 * time.Second  // bounds the attempt to read a corrupt database
+	replaceTime = 15 * time.Second // bounds a replacement that nobody waits for any more
+)
+
+// replacement is a database being replaced. It lasts until the new one has taken over
+// what was kept, however often the disk refuses.
+type replacement struct {
+	cause error
+	moved string // new name of the old database; empty: not moved yet
+	kept  salvaged
+}
 
 // replace moves the database aside because of cause, starts a new one, carries over
 // what can still be read and records the fact. old is the open store, or nil. It runs
-// under the write slot, or before anybody else knows of j.
+// under the write slot, or before anybody else knows of j, and goes on when the caller
+// no longer waits.
 func (j *Journal) replace(ctx context.Context, cause error, old *store) error {
-	kept := salvaged{}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replaceTime)
+	defer cancel()
+	r := &replacement{cause: cause}
 	if old != nil {
-		kept = salvage(ctx, old.writer) // a removed file is still open there
+		r.kept = salvage(ctx, old.writer) // a removed file is still open there
 		old.close()
 	}
-	moved, err := moveAside(j.path, j.opts.Now())
-	if err != nil {
-		return fmt.Errorf("%w; move it aside: %w", cause, err)
-	}
-	if old == nil {
-		src := openDB(moved, 1, "mode=ro")
-		kept = salvage(ctx, src)
-		src.Close()
+	j.pending = r
+	return j.finish(ctx)
+}
+
+// finish goes on with the pending replacement from where it stands.
+func (j *Journal) finish(ctx context.Context) error {
+	r := j.pending
+	if r.moved == "" {
+		moved, err := moveAside(j.path, j.opts.Now())
+		if err != nil {
+			return fmt.Errorf("%w; move it aside: %w", r.cause, err)
+		}
+		r.moved = moved
+		if len(r.kept.states)+len(r.kept.durations) == 0 {
+			src := openDB(moved, 1, "mode=ro")
+			r.kept = salvage(ctx, src)
+			src.Close()
+		}
 	}
 	st, err := openStore(ctx, j.path)
 	if err != nil {
-		return fmt.Errorf("%w; start a new one: %w", cause, err)
+		return fmt.Errorf("%w; start a new one: %w", r.cause, err)
+	}
+	text := fmt.Sprintf("journal replaced: %v; old one is %s; kept %d states and %d durations",
+		r.cause, filepath.Base(r.moved), len(r.kept.states), len(r.kept.durations))
+	ev := j.recoveredEvent(text, r.moved)
+	err = st.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return errors.Join(r.kept.insert(ctx, tx), j.insertEvent(ctx, tx, ev))
+	})
+	if err != nil {
+		st.close()
+		return fmt.Errorf("%w; start a new one: %w", r.cause, err)
 	}
 	j.store.Store(st)
-	text := fmt.Sprintf("journal replaced: %v; moved to %s; kept %d states and %d durations",
-		cause, filepath.Base(moved), len(kept.states), len(kept.durations))
+	j.pending = nil
 	j.recovered.Store(&text)
-	j.opts.Log.Error("journal replaced", "cause", cause, "moved_to", moved,
-		"states", len(kept.states), "durations", len(kept.durations))
-	ev := j.recoveredEvent(text, moved)
-	return st.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return errors.Join(kept.insert(ctx, tx), j.insertEvent(ctx, tx, ev))
-	})
+	j.opts.Log.Error("journal replaced", "cause", r.cause, "old", r.moved,
+		"states", len(r.kept.states), "durations", len(r.kept.durations))
+	return nil
 }
 
 // moveAside renames the database with its -wal and -shm, so that they still belong

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -67,11 +68,7 @@ func openDB(path string, conns int, params ...string) *sql.DB {
 	if !filepath.IsAbs(path) {
 		u = url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	}
-	dsn := u.String()
-	for i, p := range params {
-		dsn += map[bool]string{true: "?", false: "&"}[i == 0] + p
-	}
-	db, err := sql.Open("sqlite", dsn)
+	db, err := sql.Open("sqlite", u.String()+"?"+strings.Join(params, "&"))
 	if err != nil {
 		panic(err) // the driver is not registered: impossible
 	}

@@ -6,8 +6,11 @@
 // Each step runs as a session of its own with a time-out. When that is over its whole
 // process group gets SIGTERM, and SIGKILL two seconds later. A step that fails is
 // reported and the next one runs; after one with `on_failure: stop` no further step
-// runs, and the power-off is asked for at the deadline, which leaves an operator what
-// time there is.
+// runs, and the power-off is asked for at the deadline (at once when the cause has none),
+// which leaves an operator what time there is. No step outlasts the deadline.
+//
+// "systemctl stop" of a unit that does not end in time is left to the service manager:
+// the step has failed, the unit's own time-out goes on, and the power-off waits for it.
 //
 // # The end of the daemon
 //

@@ -117,6 +117,9 @@ func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) e
 		if done[s.Name] || e.isDone(s.Name) {
 			continue
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		timeout, left := s.timeout(), e.left(cause)
 		if left <= 0 {
 			e.skip(ctx, cause, s)
@@ -135,6 +138,30 @@ func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) e
 		return context.Cause(ctx)
 	}
 	return e.powerOff(ctx, cause)
+}
+
+// Restore tells the executor what was done before it was made: by a daemon that has
+// been restarted, or with the configuration before this one. Names that are not in the
+// plan are ignored.
+func (e *Executor) Restore(done map[string]bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, yes := range done {
+		e.done[name] = yes
+	}
+}
+
+// Done returns the steps that are done and not undone.
+func (e *Executor) Done() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	done := map[string]bool{}
+	for name, yes := range e.done {
+		if yes {
+			done[name] = true
+		}
+	}
+	return done
 }
 
 // left is the time until the deadline; without one there is always enough.

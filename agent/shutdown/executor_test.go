@@ -125,6 +125,40 @@ func TestResume(t *testing.T) {
 	})
 }
 
+func TestRestoreAndDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, tested(early("a"), early("b")))
+		r.Restore(map[string]bool{"a": true, "of another plan": false})
+		if err := r.RunEarly(t.Context(), Cause{}, "a", "b"); err != nil {
+			t.Fatal(err)
+		}
+		if done := r.Done(); len(done) != 2 || !done["a"] || !done["b"] {
+			t.Errorf("Done = %v, want a and b", done)
+		}
+		if err := r.UndoEarly(t.Context(), Cause{}); err != nil {
+			t.Fatal(err)
+		}
+		r.expect(t, "0s run b\n0s run unb\n0s run una", "run ")
+		if done := r.Done(); len(done) != 0 {
+			t.Errorf("Done = %v after undoing, want nothing", done)
+		}
+	})
+}
+
+func TestRunAfterTheEndDoesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, tested(command("a")))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 20 { // whichever way a select falls
+			if err := r.Run(ctx, Cause{}, nil); !errors.Is(err, context.Canceled) {
+				t.Errorf("Run = %v, want context.Canceled", err)
+			}
+		}
+		r.expect(t, "", "run ", "event")
+	})
+}
+
 func TestEndOfTheDaemonLeavesTheStepAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, tested(command("a"), early("b"), command("c")))

@@ -43,7 +43,7 @@ type OnFailure string
 // What may follow from a failed step; empty is Continue.
 const (
 	Continue OnFailure = "continue" // the next step
-	Stop     OnFailure = "stop"     // no further step; power-off at the deadline
+	Stop     OnFailure = "stop"     // no further step; power-off at the deadline, at once without one
 )
 
 // Step is one step of the plan: either a command or a systemd unit to stop.

@@ -1,6 +1,7 @@
 package shutdown
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -119,4 +120,44 @@ func TestEarlyDue(t *testing.T) {
 	if got := p.EarlyDue(State{OnBattery: new(time.Hour)}, map[string]bool{"time": true}); len(got) != 0 {
 		t.Errorf("EarlyDue = %v, want nothing that is done", got)
 	}
+}
+
+// decode guards against the library: goccy/go-yaml v1.19.2 dereferences nil when a list
+// is written as a scalar with an unknown tag.
+func decode(text string, p *Plan) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("yaml: %v", r)
+		}
+	}()
+	return yaml.UnmarshalWithOptions([]byte(text), p, yaml.Strict())
+}
+
+// Whatever a file says, the plan is either refused with the field or can be run.
+func FuzzPlan(f *testing.F) {
+	f.Add(planYAML)
+	f.Add("steps: [{name: a, unit: b, early: {on_battery: -1s}}]")
+	f.Add("steps: [{name: a, command: !x 0}]")
+	f.Add("steps: [{name: a, command: [], timeout: 99h}]\ncommand: ['']")
+	f.Fuzz(func(t *testing.T, text string) {
+		var p Plan
+		if decode(text, &p) != nil {
+			return
+		}
+		for _, err := range p.Validate() {
+			if err.Field == "" || err.Want == "" {
+				t.Fatalf("an error without field or wish: %+v", err)
+			}
+			return
+		}
+		if n := p.Need(nil, 0, nil); n.Total < 0 {
+			t.Fatalf("need of a valid plan is %v", n.Total)
+		}
+		for i := range p.Steps {
+			s := &p.Steps[i]
+			if args := s.args(); len(args) == 0 || args[0] == "" || s.timeout() <= 0 || s.Reversible() != (len(s.undoArgs()) > 0) {
+				t.Fatalf("a valid step that cannot be run: %+v", s)
+			}
+		}
+	})
 }
