@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/drivers"
 )
 
@@ -74,7 +75,11 @@ func report(err error, stderr io.Writer) int {
 		return exitOK
 	}
 	e, has := errors.AsType[*exitError](err)
-	if !has || e.err != nil {
+	switch _, problems := errors.AsType[config.Problems](err); {
+	case has && e.err == nil:
+	case problems: // begins with file:line:column, as editors and scripts expect it
+		fmt.Fprintln(stderr, err)
+	default:
 		fmt.Fprintf(stderr, "dodai: %v\n", err)
 	}
 	if has {
