@@ -61,9 +61,9 @@ func TestNext(t *testing.T) {
 	}{
 		{"silence", "0 u1 OL", nil, 15, ReasonNone},
 		{"no metrics", "0 u1 OB\n118 u1 OB", nil, 120, ReasonNoMetrics},
-		{"limit on battery", "0 u1 OB charge=90", func(c *Config) { c.MaxOnBattS = sec(7) }, 7, ReasonMaxOnBatt},
+		{"limit on battery", "0 u1 OB charge=90", func(c *Config) { c.MaxOnBattS = new(Seconds(7)) }, 7, ReasonMaxOnBatt},
 		{"blind", "0 u1 OB charge=90\n20 u1 fails", nil, 60, ReasonCommsOnBatt},
-		{"blind on line", "0 u1 OL\n20 u1 fails", func(c *Config) { c.CommsLostLineS = sec(40) }, 40, ReasonPathOutage},
+		{"blind on line", "0 u1 OL\n20 u1 fails", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, 40, ReasonPathOutage},
 		{"frozen", "0 u1 OB charge=90\n110 u1 OB charge=90", nil, 120, ReasonCommsOnBatt},
 		{"flapping ends", "0 u1 OB charge=90\n2 u1 OL\n4 u1 OB charge=90\n6 u1 OL\n8 u1 OB charge=90\n10 u1 OL\n25 u1 OL\n110 u1 OL", nil, 120, ReasonNone},
 	} {

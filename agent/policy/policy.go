@@ -28,8 +28,8 @@ type decider struct {
 	upses    []*ups // in name order
 	supplies []supply
 	fast     map[string]bool
-	psuLie   string // device that reports every input lost; empty: none
-	alerts   []Alert
+	psuLie   string  // device that reports every input lost; empty: none
+	alerts   []Alert // never nil
 	events   []dodai.Event
 	nextAt   time.Duration
 }
@@ -38,7 +38,7 @@ type decider struct {
 // it knows is now, on the monotonic clock of s, whose readings must not be younger. m
 // and s are not changed.
 func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision, Memory) {
-	d := &decider{cfg: &p.Config, s: s, mem: m.clone(), now: now, fast: map[string]bool{}}
+	d := &decider{cfg: &p.Config, s: s, mem: m.clone(), now: now, fast: map[string]bool{}, alerts: []Alert{}}
 	d.noteBoot()
 	d.observe(p.Factors)
 	for _, u := range d.upses {
@@ -47,7 +47,7 @@ func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision
 	}
 	d.supplies = suppliesOf(s, d.upses)
 	d.judgeSupplies()
-	out := Decision{At: now, Need: p.Need, Reserve: p.Reserve}
+	out := Decision{At: now, Need: p.Need, Reserve: p.Reserve, UPSes: []UPSView{}}
 	d.verdict(&out)
 	d.margin(&out)
 	d.raiseAlerts(out.Shutdown)

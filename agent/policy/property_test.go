@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func drawHistory(t *rapid.T) history {
 	h := history{cfg: Default(), boot: rapid.SampledFrom([]time.Duration{start - time.Minute, start / 4}).Draw(t, "boot")}
 	h.cfg.MinSupplies = rapid.IntRange(1, 3).Draw(t, "min")
 	h.cfg.IgnoreLB = rapid.Bool().Draw(t, "ignore_lb")
-	limit := rapid.SampledFrom([]*Seconds{nil, sec(30)})
+	limit := rapid.SampledFrom([]*Seconds{nil, new(Seconds(30))})
 	h.cfg.MaxOnBattS, h.cfg.CommsLostLineS, h.cfg.LBTrustS = limit.Draw(t, "max"), limit.Draw(t, "line"), limit.Draw(t, "trust")
 	if rapid.Bool().Draw(t, "wired") {
 		h.paths = []dodai.Path{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", UPS: "u2", Feed: "A"}, {PSU: "c", Feed: "B"}}
@@ -179,17 +180,17 @@ func shifted(d Decision, by time.Duration) Decision {
 	if d.Next != 0 {
 		d.Next += by
 	}
-	d.UPSes = append([]UPSView(nil), d.UPSes...)
+	d.UPSes = slices.Clone(d.UPSes)
 	for i := range d.UPSes {
 		if d.UPSes[i].OnBattery {
 			d.UPSes[i].OnBatterySince += by
 		}
 	}
-	d.Alerts = append([]Alert(nil), d.Alerts...)
+	d.Alerts = slices.Clone(d.Alerts)
 	for i := range d.Alerts {
 		d.Alerts[i].Since += by
 	}
-	d.Events = append([]dodai.Event(nil), d.Events...)
+	d.Events = slices.Clone(d.Events)
 	for i := range d.Events {
 		d.Events[i].At += by
 	}

@@ -14,8 +14,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func sec(s Seconds) *Seconds { return &s }
-
 // ruleCases play a few readings; the last decision is what counts.
 var ruleCases = []struct {
 	name   string
@@ -44,9 +42,9 @@ var ruleCases = []struct {
 	{"LB flickers at the transfer", nil, "0 u1 OB LB\n1.4 u1 OB LB\n1.6 u1 OB", ReasonNone, "on_battery"},
 	{"LB at each of two transfers", nil, "0 u1 OB LB\n2 u1 OL\n4 u1 OB LB\n5 u1 OB", ReasonNone, "on_battery"},
 	{"LB ignored", func(c *Config) { c.IgnoreLB = true }, "0 u1 OB LB charge=90\n2 u1 OB LB charge=90", ReasonNone, "low_battery on_battery"},
-	{"LB not trusted yet", func(c *Config) { c.LBTrustS = sec(60) }, "0 u1 OB LB charge=90 runtime=600\n2 u1 OB LB charge=90 runtime=598", ReasonNone, "low_battery on_battery"},
-	{"LB trusted with a charge of half", func(c *Config) { c.LBTrustS = sec(60) }, "0 u1 OB LB charge=50 runtime=600\n2 u1 OB LB charge=50 runtime=598", ReasonLB, "low_battery on_battery"},
-	{"LB trusted in the end", func(c *Config) { c.LBTrustS = sec(60) }, "0 u1 OB LB charge=90 runtime=900\n59 u1 OB LB charge=80 runtime=850\n60 u1 later", ReasonLB, "low_battery on_battery"},
+	{"LB not trusted yet", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=90 runtime=600\n2 u1 OB LB charge=90 runtime=598", ReasonNone, "low_battery on_battery"},
+	{"LB trusted with a charge of half", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=50 runtime=600\n2 u1 OB LB charge=50 runtime=598", ReasonLB, "low_battery on_battery"},
+	{"LB trusted in the end", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=90 runtime=900\n59 u1 OB LB charge=80 runtime=850\n60 u1 later", ReasonLB, "low_battery on_battery"},
 	{"LB on line", nil, "0 u1 OL LB charge=9\n2 u1 OL LB charge=9", ReasonNone, "would_not_survive"},
 	{"low charge", nil, "0 u1 OB charge=20\n2 u1 OB charge=20", ReasonCharge, "low_charge on_battery"},
 	{"low charge on line", nil, "0 u1 OL charge=9\n2 u1 OL charge=9", ReasonNone, ""},
@@ -60,10 +58,10 @@ var ruleCases = []struct {
 	{"runtime 0 with charge is none", nil, "0 u1 OB runtime=0 charge=80\n2 u1 OB runtime=0 charge=80", ReasonNone, "on_battery"},
 	{"runtime 0 with an empty battery", nil, "0 u1 OB runtime=0 charge=3\n2 u1 OB runtime=0 charge=3", ReasonRuntime, "low_charge low_runtime on_battery"},
 	{"runtime 65535 is none", nil, "0 u1 OB runtime=65535\n120 u1 OB runtime=65535", ReasonNoMetrics, "on_battery"},
-	{"limit on battery", func(c *Config) { c.MaxOnBattS = sec(90) }, "0 u1 OB charge=90\n80 u1 OB charge=80\n90 u1 later", ReasonMaxOnBatt, "on_battery"},
-	{"not before", func(c *Config) { c.MaxOnBattS = sec(90) }, "0 u1 OB charge=90\n80 u1 OB charge=80\n89.9 u1 later", ReasonNone, "on_battery"},
-	{"limit within a flapping outage", func(c *Config) { c.MaxOnBattS = sec(30) }, "0 u1 OB charge=90\n20 u1 OL charge=90\n25 u1 OB charge=90\n31 u1 OB charge=89", ReasonMaxOnBatt, "on_battery"},
-	{"a new outage after the hysteresis", func(c *Config) { c.MaxOnBattS = sec(30) }, "0 u1 OB charge=90\n10 u1 OL charge=90\n20 u1 OL charge=90\n25 u1 OB charge=90\n31 u1 OB charge=89", ReasonNone, "on_battery"},
+	{"limit on battery", func(c *Config) { c.MaxOnBattS = new(Seconds(90)) }, "0 u1 OB charge=90\n80 u1 OB charge=80\n90 u1 later", ReasonMaxOnBatt, "on_battery"},
+	{"not before", func(c *Config) { c.MaxOnBattS = new(Seconds(90)) }, "0 u1 OB charge=90\n80 u1 OB charge=80\n89.9 u1 later", ReasonNone, "on_battery"},
+	{"limit within a flapping outage", func(c *Config) { c.MaxOnBattS = new(Seconds(30)) }, "0 u1 OB charge=90\n20 u1 OL charge=90\n25 u1 OB charge=90\n31 u1 OB charge=89", ReasonMaxOnBatt, "on_battery"},
+	{"a new outage after the hysteresis", func(c *Config) { c.MaxOnBattS = new(Seconds(30)) }, "0 u1 OB charge=90\n10 u1 OL charge=90\n20 u1 OL charge=90\n25 u1 OB charge=90\n31 u1 OB charge=89", ReasonNone, "on_battery"},
 	{"no metrics", nil, "0 u1 OB\n110 u1 OB\n120 u1 later", ReasonNoMetrics, "on_battery"},
 	{"a worn battery's runtime is no metric", nil, "0 u1 OB RB runtime=900\n110 u1 OB RB runtime=800\n120 u1 OB RB runtime=790", ReasonNoMetrics, "on_battery replace_battery"},
 	{"silent on battery", nil, "0 u1 OB charge=90\n70 u1 fails", ReasonCommsOnBatt, "comms_lost on_battery"},
@@ -71,7 +69,7 @@ var ruleCases = []struct {
 	{"silent on battery with little left", nil, "0 u1 OB charge=90 runtime=400\n20 u1 later", ReasonCommsOnBatt, "comms_lost on_battery"},
 	{"one failed read with little left", nil, "0 u1 OB charge=90 runtime=300\n14 u1 fails", ReasonNone, "on_battery"},
 	{"silent on line", nil, "0 u1 OL charge=90\n3600 u1 fails", ReasonNone, "comms_lost"},
-	{"silent on line with a limit", func(c *Config) { c.CommsLostLineS = sec(120) }, "0 u1 OL charge=90\n120 u1 later", ReasonPathOutage, "comms_lost"},
+	{"silent on line with a limit", func(c *Config) { c.CommsLostLineS = new(Seconds(120)) }, "0 u1 OL charge=90\n120 u1 later", ReasonPathOutage, "comms_lost"},
 	{"frozen", nil, "0 u1 OB charge=90 runtime=900\n119 u1 OB charge=90 runtime=900\n120 u1 later", ReasonCommsOnBatt, "on_battery stale"},
 	{"slow, not frozen", nil, "0 u1 OB charge=90\n80 u1 OB charge=89\n239 u1 OB charge=89", ReasonNone, "on_battery"},
 	{"empty status is silence", nil, "0 u1 OB charge=90\n20 u1 charge=89\n61 u1 charge=88", ReasonCommsOnBatt, "comms_lost on_battery"},
