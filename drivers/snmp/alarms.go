@@ -9,14 +9,18 @@ import (
 // maxAlarms bounds how many entries of an alarm table are read and then watched.
 const maxAlarms = 8
 
-// alarmList are the entries of the alarm tables when they were last read: object and
-// the condition it points to.
+// alarmList are the entries of the alarm tables when they were last read.
 type alarmList struct {
 	entries []alarmEntry
 	counts  map[string]float64 // by count object
 }
 
-type alarmEntry struct{ oid, number string }
+// alarmEntry is an entry's object and what it means.
+type alarmEntry struct {
+	oid   string
+	means alarm
+	of    *family // alarms are numbered by family
+}
 
 // oids are the entries' objects. They are asked for in each poll, so that one entry
 // taking another's place is noticed though the count stays.
@@ -57,7 +61,7 @@ func (s *session) readAlarms(ctx context.Context, c *card, r requester) error {
 		for _, b := range binds {
 			number, ok := strings.CutPrefix(pointerText(b.val), f.alarmBase)
 			if ok {
-				s.alarms.entries = append(s.alarms.entries, alarmEntry{b.oid, strings.TrimSuffix(number, ".0")})
+				s.alarms.entries = append(s.alarms.entries, alarmEntry{b.oid, f.alarmWords[strings.TrimSuffix(number, ".0")], f})
 			}
 			s.keep(answers{b.oid: b.val})
 		}

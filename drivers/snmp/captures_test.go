@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -84,8 +86,19 @@ func (e *expectation) readable() bool {
 	return false
 }
 
+// ours: the object is one the driver reads.
 func ours(oid string) bool {
-	return hasPrefix(oid, "1.3.6.1.2.1.33") || hasPrefix(oid, "1.3.6.1.4.1.318.1.1.1")
+	for _, f := range families {
+		if slices.Contains(f.scalars(), oid) || (oid == f.alarms && oid != "") || slices.ContainsFunc(f.ident, func(id ident) bool { return id.oid == oid }) {
+			return true
+		}
+		for _, t := range f.tables {
+			if slices.ContainsFunc(t.rows, func(r row) bool { return strings.HasPrefix(oid, r.oid+".") }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // optional are flags that a reader may add.
@@ -239,38 +252,102 @@ func testCaptures(t *testing.T, all []*expectation, open opener) {
 	}
 }
 
-// change is one step of a power failure: objects to set.
-type change map[string]int64
+// change is one step of a power failure: objects to set, the zero value to remove.
+type change map[string]snmpups.Value
 
-var (
-	rfcOutage   = change{upsMIB + "4.1.0": 5, upsMIB + "2.2.0": 120}
-	rfcLow      = change{upsMIB + "2.1.0": 3}
-	rfcBack     = change{upsMIB + "4.1.0": 3, upsMIB + "2.2.0": 0, upsMIB + "2.1.0": 2}
-	rfcBackKept = change{upsMIB + "4.1.0": 3, upsMIB + "2.1.0": 2} // seconds on battery stay
-	apcOutage   = change{apcUPS + "4.1.1.0": 3, apcUPS + "2.1.2.0": 12000}
-	apcLow      = change{apcUPS + "2.1.1.0": 3}
-	apcBack     = change{apcUPS + "4.1.1.0": 2, apcUPS + "2.1.1.0": 2}
-)
+// set is a change of integers, "OID=value" each.
+func set(pairs ...string) change {
+	c := change{}
+	for _, p := range pairs {
+		oid, text, _ := strings.Cut(p, "=")
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		c[oid] = snmpups.Int(n)
+	}
+	return c
+}
 
-// steps of an outage, with what has to be there and what must not.
+// xupsAlarms fills Eaton's alarm table with one row per condition.
+func xupsAlarms(c change, conditions ...int) change {
+	c[xups.alarmCount] = snmpups.Int(int64(len(conditions)))
+	c[xups.alarms+".7"], c[xups.alarms+".8"] = snmpups.Value{}, snmpups.Value{}
+	for i, condition := range conditions {
+		c[fmt.Sprintf("%s.%d", xups.alarms, 7+i)] = snmpups.Pointer(snmpups.MustOID(fmt.Sprint(xups.alarmBase, condition)))
+	}
+	return c
+}
+
+// outages are the changes of a power failure by the family that tells of it first.
+var outages = map[string]struct{ out, low, back change }{
+	"rfc1628": {
+		set(upsMIB+"4.1.0=5", upsMIB+"2.2.0=120"), set(upsMIB + "2.1.0=3"),
+		set(upsMIB+"4.1.0=3", upsMIB+"2.1.0=2"), // the seconds on battery stay, as on some cards
+	},
+	"apc": {
+		set(apcUPS+"4.1.1.0=3", apcUPS+"2.1.2.0=12000"), set(apcUPS + "2.1.1.0=3"),
+		set(apcUPS+"4.1.1.0=2", apcUPS+"2.1.1.0=2"),
+	},
+	"xups": {
+		xupsAlarms(set(xupsMIB+"4.5.0=5"), 3), xupsAlarms(change{}, 3, 4),
+		xupsAlarms(set(xupsMIB + "4.5.0=3")),
+	},
+	"mge": {
+		set(mgeMIB+"7.3.0=1", mgeMIB+"7.7.0=1", mgeMIB+"6.3.0=1", mgeMIB+"6.4.0=4", upsMIB+"4.1.0=5"), set(mgeMIB + "5.14.0=1"),
+		set(mgeMIB+"7.3.0=2", mgeMIB+"7.7.0=2", mgeMIB+"6.3.0=2", mgeMIB+"6.4.0=1", upsMIB+"4.1.0=3", mgeMIB+"5.14.0=2"),
+	},
+	"cyberpower": {
+		set(cpsMIB+"4.1.1.0=3", cpsMIB+"3.2.6.0=5"), set(cpsMIB + "2.1.1.0=3"),
+		set(cpsMIB+"4.1.1.0=2", cpsMIB+"3.2.6.0=1", cpsMIB+"2.1.1.0=2"),
+	},
+	"xppc": {
+		set(xppcMIB + "4.1.1.0=3"), set(xppcMIB + "2.1.1.0=3"),
+		set(xppcMIB+"4.1.1.0=2", xppcMIB+"2.1.1.0=2"),
+	},
+}
+
+// teller is the family whose source of power counts in the walk.
+func (e *expectation) teller() string {
+	for _, f := range families {
+		for _, src := range f.source {
+			for _, b := range e.list {
+				if b.OID.String() == src.oid {
+					return f.name
+				}
+			}
+		}
+	}
+	return rfc1628.name
+}
+
+// outageStep is a change, with what has to be there and what must not.
 type outageStep struct {
 	what        string
 	apply       change
 	want, never dodai.Status
 }
 
-func outageSteps(family string) []outageStep {
-	out, low, back, kept := rfcOutage, rfcLow, rfcBack, rfcBackKept
-	if family == "apc-powernet" {
-		out, low, back, kept = apcOutage, apcLow, apcBack, apcBack
-	}
+func (e *expectation) outage() []outageStep {
+	o := outages[e.teller()]
 	const line = dodai.OL | dodai.BYPASS | dodai.TRIM | dodai.BOOST
 	return []outageStep{
-		{"on battery", out, dodai.OB, line | dodai.OFF | dodai.LB},
-		{"low battery", low, dodai.OB | dodai.LB, line | dodai.OFF},
-		{"power back", back, dodai.OL, dodai.OB | dodai.LB},
-		{"on battery again", out, dodai.OB, line | dodai.OFF | dodai.LB},
-		{"power back, counter kept", kept, dodai.OL, dodai.OB | dodai.LB},
+		{"on battery", o.out, dodai.OB, line | dodai.OFF | dodai.LB},
+		{"low battery", o.low, dodai.OB | dodai.LB, line | dodai.OFF},
+		{"power back", o.back, dodai.OL, dodai.OB | dodai.LB},
+		{"on battery again", o.out, dodai.OB, line | dodai.OFF | dodai.LB},
+		{"power back again", o.back, dodai.OL, dodai.OB | dodai.LB},
+	}
+}
+
+// put makes the change in an agent.
+func (c change) put(agent *snmpups.Agent) {
+	for oid, v := range c {
+		if v.Tag == 0 {
+			agent.Remove(snmpups.MustOID(oid))
+		} else {
+			agent.Set(snmpups.MustOID(oid), v)
+		}
 	}
 }
 
@@ -281,31 +358,25 @@ func TestOutageSimulated(t *testing.T) {
 		if !e.readable() {
 			continue
 		}
-		t.Run(e.name, func(t *testing.T) {
+		t.Run(e.name+" by "+e.teller(), func(t *testing.T) {
 			agent := serve(t, e.list)
+			for _, c := range []change{outages[e.teller()].out, outages[e.teller()].low, outages[e.teller()].back} {
+				c.put(agent) // what the recording lacks; ends with the power back
+			}
 			d := openDriver(t, map[string]string{"address": agent.Addr()})
 			mustPoll(t, d)
 			if n := agent.Counts().All(); n > 6 {
 				t.Errorf("%d requests at the start: want at most 6", n)
 			}
-			for _, step := range outageSteps(e.Family) {
-				for oid, n := range step.apply {
-					if _, there := agent.Object(snmpups.MustOID(oid)); there || strings.HasSuffix(oid, "4.1.1.0") || strings.HasSuffix(oid, "33.1.4.1.0") {
-						agent.Set(snmpups.MustOID(oid), snmpups.Int(n))
-					} else {
-						agent.Set(snmpups.MustOID(oid), snmpups.Int(n))
-						d.Close() // an object the recording lacks: let the driver learn anew
-						d = openDriver(t, map[string]string{"address": agent.Addr()})
-						mustPoll(t, d)
-					}
-				}
-				agent.ResetCounts()
+			for _, step := range e.outage() {
+				before := agent.Counts().Get
+				step.apply.put(agent)
 				r := mustPoll(t, d)
 				if !r.Status.Has(step.want) || r.Status.Any(step.never) {
-					t.Errorf("%s: status %v, want %v and none of %v", step.what, r.Status, step.want, step.never)
+					t.Errorf("%s: status %v, want %v and none of %v; %q", step.what, r.Status, step.want, step.never, r.Notes)
 				}
-				if got, want := agent.Counts(), (snmpups.Counts{Get: 1}); got != want {
-					t.Errorf("%s: requests %+v, want %+v", step.what, got, want)
+				if n := agent.Counts().Get - before; n != 1 {
+					t.Errorf("%s: %d GETs, want 1", step.what, n)
 				}
 			}
 		})

@@ -24,7 +24,7 @@ func TestWeakCards(t *testing.T) {
 		version string
 		gets    int // most requests in a later poll
 	}{
-		{"eight objects", snmpups.Limits{Binds: 8}, "2c", 5},
+		{"eight objects", snmpups.Limits{Binds: 8}, "2c", 6},
 		{"two objects", snmpups.Limits{Binds: 2}, "2c", 18},
 		{"one object", snmpups.Limits{Binds: 1}, "2c", 35},
 		{"five objects, version 1", snmpups.Limits{Binds: 5}, "1", 10},
@@ -175,6 +175,22 @@ func TestAlarms(t *testing.T) {
 		if n := ups.Counts(); n.All() != 1 {
 			t.Errorf("%s: %+v requests in the poll after, want 1", step.what, n)
 		}
+	}
+}
+
+// TestAlarmsOfTwoFamilies: condition 3 is "on battery" in Eaton's MIB and "low battery"
+// in RFC 1628.
+func TestAlarmsOfTwoFamilies(t *testing.T) {
+	agent := serve(t, nil)
+	for oid, v := range map[string]snmpups.Value{
+		upsMIB + "4.1.0": snmpups.Int(3), upsMIB + "6.1.0": snmpups.Int(0), xupsMIB + "2.1.0": snmpups.Int(600), xupsMIB + "7.1.0": snmpups.Int(1),
+		xups.alarms + ".7": snmpups.Pointer(snmpups.MustOID(xups.alarmBase + "3")),
+	} {
+		agent.Set(snmpups.MustOID(oid), v)
+	}
+	r := mustPoll(t, openDriver(t, map[string]string{"address": agent.Addr()}))
+	if r.Status != dodai.OL || r.Vars[dodai.UPSAlarm].String() != "on battery" {
+		t.Errorf("status %v, alarm %q: want OL, on battery", r.Status, r.Vars[dodai.UPSAlarm])
 	}
 }
 
@@ -336,7 +352,7 @@ func TestOptions(t *testing.T) {
 		{map[string]string{"address": "u", "v3user": "x", "v3auth": "SHA", "v3authpass": "1234567"}, "v3authpass"},
 		{map[string]string{"address": "u", "v3user": "x", "v3privpass": "12345678"}, "v3auth"},
 		{map[string]string{"address": "u", "v3user": "x", "v3authpass": "12345678", "v3priv": "AES256C"}, "v3privpass"},
-		{map[string]string{"address": "u", "mib": "xups"}, "mib"},
+		{map[string]string{"address": "u", "mib": "ieee"}, "mib"},
 		{map[string]string{"address": "u", "timeout": "0s"}, "timeout"},
 		{map[string]string{"address": "u", "retries": "-1"}, "retries"},
 		{map[string]string{"address": "u", "community": strings.Repeat("x", 128)}, "community"},

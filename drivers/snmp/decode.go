@@ -3,6 +3,7 @@ package snmp
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type facts struct {
 type decoded struct {
 	vars   dodai.Vars
 	from   map[string]string // the object each variable came from
+	closed map[string]bool   // variables that no further object may set
 	phases int               // on the input
 	notes  []string
 }
@@ -56,26 +58,35 @@ func (f *facts) decode() decoded {
 }
 
 func (f *facts) pass(l limits) decoded {
-	d := decoded{vars: dodai.Vars{}, from: map[string]string{}}
+	d := decoded{vars: dodai.Vars{}, from: map[string]string{}, closed: map[string]bool{}}
 	d.phases = f.inputPhases(l)
-	for _, fam := range f.families {
-		for i := range fam.rows {
-			r := &fam.rows[i]
-			d.put(r.name, r.oid, f.read(r, r.oid, l))
-		}
-		for i := range fam.tables {
-			f.table(&d, &fam.tables[i], l)
-		}
-		if f.alarmed(fam, dodai.RB) {
-			d.put("battery.replace", fam.alarms, new(dodai.Bool(true)))
+	for _, coarse := range []bool{false, true} {
+		for _, fam := range f.families {
+			f.family(&d, fam, l, coarse)
 		}
 	}
 	return d
 }
 
+// family reads the fine or the coarse rows of a family.
+func (f *facts) family(d *decoded, fam *family, l limits, coarse bool) {
+	for i := range fam.rows {
+		if r := &fam.rows[i]; r.coarse == coarse {
+			d.put(r.name, r.oid, f.read(r, r.oid, l))
+			d.closed[r.name] = d.closed[r.name] || r.final
+		}
+	}
+	for i := range fam.tables {
+		f.table(d, &fam.tables[i], l, coarse)
+	}
+	if f.alarmed(fam, dodai.RB) {
+		d.put("battery.replace", fam.alarms, new(dodai.Bool(true)))
+	}
+}
+
 // put sets a variable that has no value yet.
 func (d *decoded) put(name, oid string, v *dodai.Value) {
-	if _, have := d.vars[name]; v != nil && !have {
+	if _, have := d.vars[name]; v != nil && !have && !d.closed[name] {
 		d.vars[name], d.from[name] = *v, oid
 	}
 }
@@ -83,6 +94,9 @@ func (d *decoded) put(name, oid string, v *dodai.Value) {
 // read is the value of one object, nil where it is none to be believed.
 func (f *facts) read(r *row, oid string, l limits) *dodai.Value {
 	raw := f.val(oid)
+	if other, ok := f.val(r.unless).float(); ok && other > 0 && !holes[other] {
+		return nil
+	}
 	switch {
 	case r.text:
 		if s, ok := raw.words(); ok {
@@ -131,14 +145,13 @@ func (r *row) number(raw value, l limits) (float64, bool) {
 
 // hole reports raw numbers that mean "no value".
 func (r *row) hole(n float64) bool {
-	switch r.quantity {
-	case ticks:
-		return ticksHoles[n] || n == 65535*100 // saturated
-	case minutes:
-		return holes[n] || n == 1092 || n == 9999 // 65535 seconds in minutes; Megatec's "none"
-	default:
-		return holes[n]
+	if slices.Contains(r.none, n) {
+		return true
 	}
+	if r.quantity == ticks {
+		return ticksHoles[n] || n == 65535*100 // saturated
+	}
+	return holes[n]
 }
 
 func (r *row) zeroBelieved(l limits) bool {

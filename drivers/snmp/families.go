@@ -4,7 +4,7 @@ import "strings"
 
 // families are what the driver can read, the makers' own branches first: for each
 // variable the first family with a usable value wins.
-var families = []*family{&powerNet, &rfc1628}
+var families = []*family{&powerNet, &mge, &xups, &cyberPower, &xppc, &dell, &rfc1628}
 
 // recognised are devices the driver knows but cannot read on its own; those with RFC
 // 1628 beside their own branch are read through that. key is an object that tells the

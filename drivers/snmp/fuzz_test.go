@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/gosnmp/gosnmp"
@@ -105,8 +106,8 @@ func FuzzReading(f *testing.F) {
 			oid := oids[(i+int(skip))%len(oids)]
 			s.keep(answers{oid: valueOf(nextPDU(&data))})
 		}
-		if n := int(skip) % 30; n > 0 {
-			s.alarms.entries = []alarmEntry{{oid: rfc1628.alarms + ".1", number: string(rune('0' + n%10))}}
+		if means, ok := rfc1628.alarmWords[strconv.Itoa(int(skip)%30)]; ok && !means.lost {
+			s.alarms.entries = []alarmEntry{{oid: rfc1628.alarms + ".1", means: means, of: &rfc1628}}
 		}
 		r, err := s.reading()
 		if err != nil {

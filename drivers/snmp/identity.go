@@ -13,11 +13,17 @@ func (f *facts) identity() dodai.Device {
 		cardOf(descr.text, &d)
 	}
 	parts := map[identPart]*string{
-		manufacturer: &d.Manufacturer, model: &d.Model, serial: &d.Serial, firmware: &d.Firmware, cardFirmware: &d.CardFirmware,
+		manufacturer: &d.Manufacturer, model: &d.Model, serial: &d.Serial, firmware: &d.Firmware,
+		cardFirmware: &d.CardFirmware, cardModel: &d.CardModel, cardSerial: &d.CardSerial,
 	}
 	for _, fam := range f.families {
 		for _, id := range fam.ident {
-			if text, ok := f.val(id.oid).words(); ok && *parts[id.into] == "" {
+			text, ok := f.val(id.oid).words()
+			switch {
+			case !ok:
+			case id.into == modelSuffix:
+				d.Model = strings.TrimSpace(d.Model + " " + text)
+			case *parts[id.into] == "":
 				*parts[id.into] = text
 			}
 		}

@@ -25,7 +25,7 @@ var options = []drivers.Option{
 	{Key: "v3priv", Help: "privacy: none, DES, AES, AES192, AES256, AES192C, AES256C (C: key extension after Reeder); AES where v3privpass is given", Example: "AES"},
 	{Key: "v3privpass", Help: "privacy passphrase, 8 characters or more", Secret: true},
 	{Key: "v3context", Help: "context name for version 3; hardly any card has one"},
-	{Key: "mib", Help: "which objects to read: auto, rfc1628, apc", Default: "auto", Example: "rfc1628"},
+	{Key: "mib", Help: "which objects to read: auto, rfc1628, apc, xups, mge, cyberpower, xppc, dell", Default: "auto", Example: "rfc1628"},
 	{Key: "timeout", Help: "wait for one answer", Default: "2s", Example: "2s"},
 	{Key: "retries", Help: "requests repeated after a time-out, 0 to 5", Default: "1", Example: "1"},
 }
@@ -69,7 +69,7 @@ func parseSettings(cfg drivers.Config) (config, error) {
 	if len(s.community) > 127 { // gosnmp writes its length in one octet
 		return s, &drivers.OptionError{Key: "community", Got: "a longer one", Want: "at most 127 characters"}
 	}
-	if s.mib, err = cfg.OneOf("mib", "auto", rfc1628.name, powerNet.name); err != nil {
+	if s.mib, err = cfg.OneOf("mib", mibs()...); err != nil {
 		return s, err
 	}
 	if s.timeout, err = cfg.Duration("timeout", 10*time.Millisecond, time.Minute); err != nil {
@@ -87,6 +87,15 @@ func parseSettings(cfg drivers.Config) (config, error) {
 		err = &drivers.OptionError{Key: "version", Got: cfg.Options["version"], Want: "3 with v3user, or no v3user"}
 	}
 	return s, err
+}
+
+// mibs are the values of the option mib.
+func mibs() []string {
+	names := []string{"auto"}
+	for _, f := range families {
+		names = append(names, f.name)
+	}
+	return names
 }
 
 // splitAddress takes host, host:port, [v6]:port and a bare v6 address.

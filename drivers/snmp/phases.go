@@ -63,8 +63,8 @@ func (f *facts) liveRows(r *row, l limits) int {
 	return n
 }
 
-// table reads the rows of a table under the names of their phases.
-func (f *facts) table(d *decoded, t *table, l limits) {
+// table reads the fine or the coarse rows of a table under the names of their phases.
+func (f *facts) table(d *decoded, t *table, l limits, coarse bool) {
 	phases := d.phases
 	if t.side != inputSide {
 		phases = f.lines(t.side)
@@ -77,6 +77,9 @@ func (f *facts) table(d *decoded, t *table, l limits) {
 	toLine := f.lineToLine(t, l)
 	for i := range t.rows {
 		r := &t.rows[i]
+		if r.coarse != coarse {
+			continue
+		}
 		for phase, suffix := range f.columns[r.oid] {
 			if phase >= phases || phase >= 3 || (phase > 0 && r.phase == "") {
 				break

@@ -40,7 +40,7 @@ var rfc1628 = family{
 
 var rfc1628Rows = []row{
 	{name: "battery.time_on_battery", oid: upsMIB + "2.2.0", hi: 1e7, tier: decide, from: "upsSecondsOnBattery"},
-	{name: dodai.BatteryRuntime, oid: upsMIB + "2.3.0", scale: 60, hi: 30 * 86400, zero: zeroIfEmpty, quantity: minutes, tier: decide, from: "upsEstimatedMinutesRemaining"},
+	{name: dodai.BatteryRuntime, oid: upsMIB + "2.3.0", scale: 60, hi: 30 * 86400, zero: zeroIfEmpty, none: []float64{1092, 9999}, tier: decide, from: "upsEstimatedMinutesRemaining"},
 	{name: dodai.BatteryCharge, oid: upsMIB + "2.4.0", hi: 100, tier: decide, from: "upsEstimatedChargeRemaining"},
 	{name: dodai.BatteryVoltage, oid: upsMIB + "2.5.0", scale: 0.1, hi: 2000, zero: zeroIsNone, tier: decide, from: "upsBatteryVoltage"},
 	{name: "battery.current", oid: upsMIB + "2.6.0", scale: 0.1, lo: -5000, hi: 5000, from: "upsBatteryCurrent"},

@@ -44,6 +44,14 @@ type row struct {
 	lo, hi   float64
 	zero     zeroRule
 	quantity quantity
+	none     []float64 // further raw numbers that are no value
+	// coarse rows wait until the finer ones of all families have had their turn.
+	coarse bool
+	// final: what this object does not say, no other family's says either.
+	final bool
+	// unless names an object that, where it holds a number above zero, makes this one
+	// meaningless.
+	unless string
 	// words, truth and text make it other than a number.
 	words map[int]string
 	truth map[int]bool
@@ -131,6 +139,9 @@ const (
 	serial
 	firmware
 	cardFirmware
+	cardModel
+	cardSerial
+	modelSuffix // what completes the model's name
 )
 
 // alarm is what an entry of an alarm table means.

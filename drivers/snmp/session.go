@@ -103,6 +103,9 @@ func present(got answers, mib string) []*family {
 			list = append(list, f)
 		}
 	}
+	if mib == "auto" && len(list) > 0 && !slices.Contains(list, &rfc1628) {
+		list = append(list, &rfc1628) // some cards have a few of its objects, but no status
+	}
 	return list
 }
 

@@ -2,11 +2,11 @@
 //
 // What a device has is found out at the start, by which objects answer; after that
 // each poll is one GET, with everything a shutdown decision needs in it and as much of
-// the rest as fits. The objects are tables of data, one family per MIB: RFC 1628 and
-// APC's PowerNet. Of each variable the first usable value counts, the maker's own
+// the rest as fits. The objects are tables of data, one family per MIB: RFC 1628 and the
+// makers' own. Of each variable the first usable value counts, the maker's own
 // branch before RFC 1628, because no card fills either of them completely.
 //
-// Sources: RFC 1628; APC PowerNet MIB; RFC 3416 (protocol), RFC 3414 (users).
+// Sources: RFC 1628; the makers' MIBs; RFC 3416 (protocol), RFC 3414 (users).
 package snmp
 
 import (
@@ -24,7 +24,7 @@ import (
 var Factory = drivers.Factory{
 	Name:    "snmp",
 	Kind:    dodai.KindUPS,
-	Summary: "UPSes with a network card: RFC 1628, APC PowerNet; SNMP v1, v2c, v3",
+	Summary: "UPSes with a network card: RFC 1628, APC, Eaton, CyberPower, Megatec, Dell",
 	Options: options,
 	Poll:    5 * time.Second,
 	Timeout: 8 * time.Second,

@@ -87,19 +87,21 @@ func writeRec(list []snmpups.Binding) string {
 // with is a walk with some objects changed.
 func with(list []snmpups.Binding, changes ...change) []snmpups.Binding {
 	out := make([]snmpups.Binding, 0, len(list))
-	set := change{}
+	want := change{}
 	for _, c := range changes {
-		maps.Copy(set, c)
+		maps.Copy(want, c)
 	}
 	for _, b := range list {
-		if n, ok := set[b.OID.String()]; ok {
-			b.Value = snmpups.Int(n)
-			delete(set, b.OID.String())
+		if v, ok := want[b.OID.String()]; ok {
+			b.Value = v
+			delete(want, b.OID.String())
 		}
 		out = append(out, b)
 	}
-	for oid, n := range set {
-		out = append(out, snmpups.Binding{OID: snmpups.MustOID(oid), Value: snmpups.Int(n)})
+	for oid, v := range want {
+		if v.Tag != 0 {
+			out = append(out, snmpups.Binding{OID: snmpups.MustOID(oid), Value: v})
+		}
 	}
 	return sorted(out)
 }
@@ -117,13 +119,10 @@ func TestCapturesReal(t *testing.T) {
 	walks := map[string][]snmpups.Binding{}
 	for _, e := range all {
 		walks[e.name] = sorted(e.list)
-		out, low, back := rfcOutage, rfcLow, rfcBack
-		if e.Family == "apc-powernet" {
-			out, low, back = apcOutage, apcLow, apcBack
-		}
-		walks[e.name+"-out"] = with(e.list, out)
-		walks[e.name+"-low"] = with(e.list, out, low)
-		walks[e.name+"-back"] = with(e.list, out, low, back)
+		o := outages[e.teller()]
+		walks[e.name+"-out"] = with(e.list, o.out)
+		walks[e.name+"-low"] = with(e.list, o.out, o.low)
+		walks[e.name+"-back"] = with(e.list, o.out, o.low, o.back)
 	}
 	addr := startSnmpsim(t, walks)
 	reach := func(name string) map[string]string {

@@ -2,6 +2,8 @@ package snmp
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/drivers"
@@ -22,10 +24,10 @@ func (f *facts) lostUPS() error {
 				return fmt.Errorf("%w: the card answers but has lost its UPS (%s)", drivers.ErrUnreachable, g.from)
 			}
 		}
-		for _, e := range f.alarms {
-			if fam.alarmWords[e.number].lost {
-				return fmt.Errorf("%w: the card answers but has lost its UPS (alarm %q)", drivers.ErrUnreachable, fam.alarmWords[e.number].text)
-			}
+	}
+	for _, e := range f.alarms {
+		if e.means.lost {
+			return fmt.Errorf("%w: the card answers but has lost its UPS (alarm %q)", drivers.ErrUnreachable, e.means.text)
 		}
 	}
 	return nil
@@ -40,12 +42,11 @@ func (f *facts) status(d *decoded, m *memory) dodai.Status {
 		for _, g := range fam.flags {
 			s |= f.flagged(g)
 		}
-		for _, e := range f.alarms {
-			a := fam.alarmWords[e.number]
-			s |= a.status
-			if power == 0 {
-				power = a.source
-			}
+	}
+	for _, e := range f.alarms {
+		s |= e.means.status
+		if power == 0 {
+			power = e.means.source
 		}
 	}
 	s |= power
@@ -137,7 +138,7 @@ func (f *facts) flagged(g flag) dodai.Status {
 // alarmed reports an alarm of the family that sets the flag.
 func (f *facts) alarmed(fam *family, flag dodai.Status) bool {
 	for _, e := range f.alarms {
-		if fam.alarmWords[e.number].status.Has(flag) {
+		if e.of == fam && e.means.status.Has(flag) {
 			return true
 		}
 	}
@@ -146,20 +147,11 @@ func (f *facts) alarmed(fam *family, flag dodai.Status) bool {
 
 // alarmText is ups.alarm: the present alarms in words.
 func (f *facts) alarmText() string {
-	text := ""
-	seen := map[string]bool{}
-	for _, fam := range f.families {
-		for _, e := range f.alarms {
-			a := fam.alarmWords[e.number]
-			if a.text == "" || seen[a.text] {
-				continue
-			}
-			seen[a.text] = true
-			if text != "" {
-				text += ", "
-			}
-			text += a.text
+	var texts []string
+	for _, e := range f.alarms {
+		if e.means.text != "" && !slices.Contains(texts, e.means.text) {
+			texts = append(texts, e.means.text)
 		}
 	}
-	return text
+	return strings.Join(texts, ", ")
 }

@@ -11,11 +11,12 @@ import (
 
 var (
 	oidSyntax  = regexp.MustCompile(`^1\.3\.6\.1(\.\d+)+$`)
-	nameSyntax = regexp.MustCompile(`^(battery|input|output|ups|ambient)(\.[a-z_%]+)+$`)
+	nameSyntax = regexp.MustCompile(`^(battery|input|output|ups|ambient)(\.(L[123](-N)?|[a-z_%]+))+$`)
 	// Extensions of our own beside NUT's names.
-	extensions = []string{"battery.replace", "battery.time_on_battery", "ups.alarms.present"}
+	extensions = []string{"battery.replace", "battery.time_on_battery", "ups.alarms.present", "ups.health", "ups.realpower.hourly_average"}
 	// nutNames are the variables the tables may use, beside phases.
 	nutNames = []string{
+		dodai.BatteryChargeLow, "battery.charger.status", dodai.UPSTemperature, dodai.AmbientTemp, "ambient.humidity",
 		dodai.BatteryCharge, "battery.charge.restart", dodai.BatteryRuntime, dodai.BatteryRuntimeLow, dodai.BatteryVoltage, "battery.voltage.nominal",
 		"battery.current", "battery.temperature", dodai.BatteryDate, "battery.packs", "battery.packs.bad",
 		dodai.InputVoltage, dodai.InputVoltageNom, dodai.InputFrequency, "input.frequency.nominal", "input.current", "input.realpower",
@@ -31,8 +32,8 @@ var (
 func TestTables(t *testing.T) {
 	rows := 0
 	for _, f := range families {
-		if f.name == "" || f.kind == "" || f.from == "" || len(f.keys) == 0 || len(f.source) == 0 {
-			t.Errorf("family %q: want a name, a kind, a document, key objects and a source of power", f.name)
+		if f.name == "" || f.kind == "" || f.from == "" || len(f.keys) == 0 || (len(f.source) == 0) != (f == &dell) {
+			t.Errorf("family %q: want a name, a kind, a document, key objects and (except Dell's) a source of power", f.name)
 		}
 		seen := map[string]bool{}
 		for _, r := range f.rows {
@@ -60,12 +61,23 @@ func TestTables(t *testing.T) {
 	t.Logf("%d rows in %d families", rows, len(families))
 }
 
+// plainName is a variable's name without its phase.
+func plainName(name string) string {
+	for _, phase := range []string{".L1", ".L2", ".L3"} {
+		name = strings.Replace(strings.Replace(name, phase+"-N", "", 1), phase, "", 1)
+	}
+	if name == "output.power.percent" {
+		return dodai.UPSLoad
+	}
+	return name
+}
+
 func checkRow(t *testing.T, f *family, r row) {
 	t.Helper()
 	if !oidSyntax.MatchString(r.oid) || r.from == "" {
 		t.Errorf("%s %q (%s): want an object identifier and its name in the MIB", f.name, r.oid, r.name)
 	}
-	if !nameSyntax.MatchString(r.name) || !slices.Contains(nutNames, r.name) && !slices.Contains(extensions, r.name) {
+	if !nameSyntax.MatchString(r.name) || !slices.Contains(nutNames, plainName(r.name)) && !slices.Contains(extensions, r.name) {
 		t.Errorf("%s %s: %q is neither NUT's name nor an extension", f.name, r.oid, r.name)
 	}
 	kinds := 0
