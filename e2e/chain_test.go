@@ -74,7 +74,9 @@ func TestOutageSurvivesAKill(t *testing.T) {
 	if got := d.lines("order"); !slices.Equal(got, []string{"first", "second", "power-off"}) {
 		t.Errorf("steps ran as %q, want first, second, power-off", got)
 	}
-	eventually(t, 5*time.Second, "hook for shutdown_started", func() bool { return slices.Contains(d.lines("hooks"), "shutdown_started ") || slices.Contains(d.lines("hooks"), "shutdown_started") })
+	eventually(t, 5*time.Second, "hook for shutdown_started", func() bool {
+		return slices.Contains(d.lines("hooks"), "shutdown_started ") || slices.Contains(d.lines("hooks"), "shutdown_started")
+	})
 	eventually(t, 5*time.Second, "the power-off in the journal", func() bool { return len(d.events(dodai.EventPowerOff)) == 1 })
 	if n := len(d.events(dodai.EventMainsLost)); n != 1 {
 		t.Errorf("the journal has %d losses of mains, want one outage: %v", n, d.events(""))

@@ -366,3 +366,16 @@ func (u *UPSD) Restart() {
 	u.Stop()
 	u.server = u.startServer(nutProgram(u.t, "upsd"))
 }
+
+// Hang stops upsd itself without ending it: connections stay open and nothing comes any
+// more, until Resume or the end of the test.
+func (u *UPSD) Hang() {
+	u.t.Helper()
+	if err := u.server.Signal(syscall.SIGSTOP); err != nil {
+		u.t.Fatalf("stop upsd: %v", err)
+	}
+	u.t.Cleanup(u.Resume)
+}
+
+// Resume undoes Hang.
+func (u *UPSD) Resume() { u.server.Signal(syscall.SIGCONT) }
