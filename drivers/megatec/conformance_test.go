@@ -43,10 +43,25 @@ func onBattery(r dodai.Reading) bool { return r.Status.Has(dodai.OB) }
 // The contract, on a real pseudo-terminal at 2400 baud. The late peer answers with what
 // was true when it was asked, so that a stale answer shows.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	driverstest.Run(t, driverstest.Suite{
 		Factory:  Factory,
 		NewPeer:  func(t *testing.T) driverstest.Peer { return simPeer{newSim(t, sim.Config{})} },
 		Trouble:  onBattery,
 		Deadline: Factory.Timeout,
+	})
+}
+
+// The same where a poll gets little more time than an exchange takes.
+func TestConformanceInAHurry(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the suite a second time, 9 s")
+	}
+	t.Parallel()
+	driverstest.Run(t, driverstest.Suite{
+		Factory:  Factory,
+		NewPeer:  func(t *testing.T) driverstest.Peer { return simPeer{newSim(t, sim.Config{})} },
+		Trouble:  onBattery,
+		Deadline: 500 * time.Millisecond,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -97,9 +98,7 @@ func with(query string, parts ...string) func(string) []string {
 func onUnit(t *testing.T, u *unit, opts map[string]string, test func(t *testing.T, poll func(within time.Duration) (dodai.Reading, error))) {
 	synctest.Test(t, func(t *testing.T) {
 		full := map[string]string{"port": "/dev/null"}
-		for k, v := range opts {
-			full[k] = v
-		}
+		maps.Copy(full, opts)
 		opened, err := Factory.Open("u1", full, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
@@ -330,6 +329,28 @@ func TestLateReplies(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Noise and a late identity do not end the wait for a late status.
+func TestLateReplyBehindNoise(t *testing.T) {
+	for _, noise := range []string{idReply, "\xff\xfe\r", "Q1\r"} {
+		first := true
+		u := &unit{answer: func(string) []string {
+			if !first {
+				return []string{onBatt}
+			}
+			first = false
+			return []string{"1.1s:" + noise, "500ms:" + onLine}
+		}}
+		onUnit(t, u, nil, func(t *testing.T, poll func(time.Duration) (dodai.Reading, error)) {
+			if _, err := poll(1500 * time.Millisecond); !errors.Is(err, drivers.ErrUnreachable) {
+				t.Fatalf("first poll: %v, want ErrUnreachable", err)
+			}
+			if r, err := poll(1500 * time.Millisecond); err != nil || r.Status != dodai.OB {
+				t.Errorf("behind %q: Poll = %v, %v: want OB", noise, r.Status, err)
+			}
+		})
 	}
 }
 

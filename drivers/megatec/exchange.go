@@ -40,7 +40,7 @@ type link struct {
 // status asks for the status with query. When the last request was left unanswered it
 // first waits until its answer has come, and is dropped, or cannot come any more.
 func (l *link) status(ctx context.Context, query string, wait time.Duration) ([]byte, error) {
-	if err := l.resync(ctx); err != nil {
+	if err := l.resync(ctx, query); err != nil {
 		return nil, err
 	}
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < exchangeTime {
@@ -52,19 +52,23 @@ func (l *link) status(ctx context.Context, query string, wait time.Duration) ([]
 	return frame, err
 }
 
-// resync drops the late answer to an unanswered request.
-func (l *link) resync(ctx context.Context) error {
+// resync drops the late answer to an unanswered request. An identity that comes late is
+// none.
+func (l *link) resync(ctx context.Context, query string) error {
 	if !l.pending {
 		return nil
 	}
+	in := inbox{query: []byte(query), mark: '('}
 	buf, until := make([]byte, 128), l.sent.Add(l.late)
 	for time.Now().Before(until) {
 		n, err := serialline.Read(ctx, l.conn, buf, until)
 		switch {
-		case err == nil && bytes.IndexByte(buf[:n], '\r') >= 0:
-			l.log.Debug("dropped a late reply", "after", time.Since(l.sent))
-			until = time.Time{}
 		case err == nil:
+			if frame, err := in.add(buf[:n]); frame != nil || err != nil {
+				l.log.Debug("dropped a late reply", "got", string(in.all), "after", time.Since(l.sent))
+				until = time.Time{}
+				continue
+			}
 			until = later(until, time.Now().Add(idleGap)) // let it finish
 		case ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded):
 		default:

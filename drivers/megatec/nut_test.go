@@ -96,6 +96,7 @@ func TestSimulatorAgainstNUT(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			u := newSim(t, sim.Config{Runtime: 24 * time.Hour}) // so that nothing moves between the two
 			read := reader(t, u)
 			if _, err := read(); err != nil { // on line, so that identity and ratings are known
@@ -153,6 +154,7 @@ func TestWorkedExamplesAgainstNUT(t *testing.T) {
 
 // The commands of the real driver's shutdown work on the simulator.
 func TestNUTShutsTheSimulatorDown(t *testing.T) {
+	t.Parallel()
 	u := newSim(t, sim.Config{})
 	u.SetMains(false)
 	out, err := nutCommand(t, u, "-k").CombinedOutput()
