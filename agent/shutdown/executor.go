@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -146,9 +147,7 @@ func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) e
 func (e *Executor) Restore(done map[string]bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for name, yes := range done {
-		e.done[name] = yes
-	}
+	maps.Copy(e.done, done)
 }
 
 // Done returns the steps that are done and not undone.

@@ -232,19 +232,15 @@ func TestRunTakesOverAnUndoing(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.takes["unb"] = time.Minute
-		undone := make(chan error)
+		undone := make(chan error, 1)
 		go func() { undone <- r.UndoEarly(t.Context(), Cause{}) }()
 		time.Sleep(5 * time.Second)
-		go func() {
-			if err := r.Run(t.Context(), Cause{}, nil); err != nil {
-				t.Error(err)
-			}
-			close(undone)
-		}()
+		if err := r.Run(t.Context(), Cause{}, nil); err != nil {
+			t.Error(err)
+		}
 		if err := <-undone; !errors.Is(err, ErrTakenOver) {
 			t.Errorf("UndoEarly = %v, want ErrTakenOver", err)
 		}
-		<-undone
 		// b is run again, a was never undone.
 		r.expect(t, `0s run a
 			0s run b

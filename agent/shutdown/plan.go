@@ -64,8 +64,8 @@ type Step struct {
 // is crossed while the host runs on battery. Nil thresholds do not count.
 type Early struct {
 	BelowMargin *time.Duration `yaml:"below_margin" json:"below_margin,omitempty"`
-	BelowCharge *float64       `yaml:"below_charge" json:"below_charge,omitempty"` // percent
-	OnBattery   *time.Duration `yaml:"on_battery" json:"on_battery,omitempty"`     // for at least so long
+	BelowCharge *float64       `yaml:"below_charge_pct" json:"below_charge_pct,omitempty"` // percent
+	OnBattery   *time.Duration `yaml:"on_battery" json:"on_battery,omitempty"`             // for at least so long
 }
 
 // State is what early thresholds are held against. Nil: not known, crosses nothing.
@@ -205,10 +205,10 @@ func (c *checker) early(at string, e *Early) {
 		return
 	}
 	if e.BelowMargin == nil && e.BelowCharge == nil && e.OnBattery == nil {
-		c.add(at, "", "below_margin, below_charge or on_battery", "{on_battery: 5m}")
+		c.add(at, "", "below_margin, below_charge_pct or on_battery", "{on_battery: 5m}")
 	}
 	if e.BelowCharge != nil && !(*e.BelowCharge > 0 && *e.BelowCharge <= 100) {
-		c.add(at+".below_charge", fmt.Sprint(*e.BelowCharge), "percent, above 0 and at most 100", "50")
+		c.add(at+".below_charge_pct", fmt.Sprint(*e.BelowCharge), "percent, above 0 and at most 100", "50")
 	}
 	if e.OnBattery != nil && *e.OnBattery < 0 {
 		c.add(at+".on_battery", e.OnBattery.String(), "0s or more", "5m")

@@ -16,7 +16,7 @@ steps:
     command: ["/usr/local/sbin/shed", "--all"]
     timeout: 30s
     expect: 10s
-    early: {below_margin: 5m, below_charge: 60, on_battery: 2m}
+    early: {below_margin: 5m, below_charge_pct: 60, on_battery: 2m}
     undo: ["/usr/local/sbin/unshed"]
   - name: postgresql
     unit: postgresql@15-main.service
@@ -74,7 +74,7 @@ func TestValidate(t *testing.T) {
 		"an endless time-out":  {Plan{Steps: []Step{{Name: "a", Unit: "u", Timeout: 25 * time.Hour}}}, "steps[0].timeout", "24h"},
 		"another on_failure":   {Plan{Steps: []Step{{Name: "a", Unit: "u", OnFailure: "panic"}}}, "steps[0].on_failure", "continue or stop"},
 		"early for no reason":  {Plan{Steps: []Step{{Name: "a", Unit: "u", Early: &Early{}}}}, "steps[0].early", "on_battery: 5m"},
-		"a charge of 150":      {Plan{Steps: []Step{{Name: "a", Unit: "u", Early: &Early{BelowCharge: new(150.0)}}}}, "steps[0].early.below_charge", "150"},
+		"a charge of 150":      {Plan{Steps: []Step{{Name: "a", Unit: "u", Early: &Early{BelowCharge: new(150.0)}}}}, "steps[0].early.below_charge_pct", "150"},
 		"an empty undo":        {Plan{Steps: []Step{{Name: "a", Unit: "u", Undo: []string{}}}}, "steps[0].undo", ""},
 		"a negative grace":     {Plan{PowerOff: PowerOff{Grace: -1}}, "power_off.grace", ""},
 	}
