@@ -113,7 +113,7 @@ func nothingHere(got answers, other, mib string) error {
 	id := pointerText(got[sysObjectID])
 	switch {
 	case other != "" && mib == "auto":
-		return fmt.Errorf("%w: this is an %s (sysObjectID %s), which is recognised but not supported yet, and it has no RFC 1628 objects", drivers.ErrNoData, other, id)
+		return fmt.Errorf("%w: recognised as %s (sysObjectID %s), which is not supported yet, and it has no RFC 1628 objects", drivers.ErrNoData, other, id)
 	case mib != "auto":
 		return fmt.Errorf("%w: the card answers (sysObjectID %q) but has no objects of mib=%s", drivers.ErrNoData, id, mib)
 	default:
