@@ -1,10 +1,13 @@
 package megatec
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/driverstest"
 	sim "github.com/dodai-agent/dodai/sim/megatec"
 )
@@ -64,4 +67,43 @@ func TestConformanceInAHurry(t *testing.T) {
 		Trouble:  onBattery,
 		Deadline: 500 * time.Millisecond,
 	})
+}
+
+// A whole outage at 200 times its speed: what the driver says of it, edge by edge, until the
+// battery is empty and the unit silent, and after the mains are back.
+func TestWholeOutage(t *testing.T) {
+	u := newSim(t, sim.Config{Baud: -1, Runtime: 10 * time.Minute, Speed: 200})
+	d, err := Factory.Open("u1", map[string]string{"port": u.Path(), "reply_timeout": "100ms"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var seen []string
+	follow := func(last string) {
+		t.Helper()
+		for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			r, err := d.Poll(t.Context())
+			now := r.Status.String()
+			if errors.Is(err, drivers.ErrUnreachable) {
+				now = "silent"
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if len(seen) == 0 || seen[len(seen)-1] != now {
+				seen = append(seen, now)
+			}
+			if now == last {
+				return
+			}
+		}
+		t.Fatalf("saw %q and never %q", seen, last)
+	}
+	follow("OL")
+	u.SetMains(false)
+	follow("silent")
+	u.SetMains(true)
+	follow("OL LB")
+	if want := []string{"OL", "OB", "OB LB", "silent", "OL LB"}; !slices.Equal(seen, want) {
+		t.Errorf("saw %q, want %q", seen, want)
+	}
 }

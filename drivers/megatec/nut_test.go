@@ -1,6 +1,7 @@
 package megatec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -25,7 +26,9 @@ func nutCommand(t *testing.T, u *sim.UPS, args ...string) *exec.Cmd {
 	if err := os.WriteFile(filepath.Join(dir, "ups.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"-a", "x", "-u", "root"}, args...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, program, append([]string{"-a", "x", "-u", "root"}, args...)...)
 	cmd.Env = append(os.Environ(), "NUT_CONFPATH="+dir, "NUT_STATEPATH="+dir, "NUT_ALTPIDPATH="+dir)
 	return cmd
 }
@@ -194,7 +197,7 @@ func TestPortHeldByUs(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := u.Exchanges()
-	if vars, output := nutDump(t, u); vars != nil || u.Exchanges() != before {
+	if vars, output := nutDump(t, u); vars != nil || u.Exchanges() != before || !strings.Contains(output, "locked by another process") {
 		t.Errorf("nutdrv_qx talked on a port that is ours, %d requests; it said:\n%s", u.Exchanges()-before, output)
 	}
 	_, err = reader(t, u)()
