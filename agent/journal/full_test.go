@@ -45,8 +45,8 @@ func childFull(dir string) {
 	hog(ballast)
 	n, err := appendUntilError(ctx, j)
 	fmt.Printf("%d events until %v\n", n, err)
-	if err == nil || !strings.Contains(err.Error(), "full") {
-		fatal(fmt.Errorf("want an error that says full, got %v", err))
+	if n == 0 || err == nil || !strings.Contains(err.Error(), "full") {
+		fatal(fmt.Errorf("want some events and then an error that says full, got %d and %v", n, err))
 	}
 	for range 50 { // a full disk stays an error, whatever is tried
 		if err := j.Append(ctx, bigEvent); err == nil {
@@ -74,13 +74,16 @@ func childFull(dir string) {
 	fatal(j.Close())
 }
 
-// hog takes what room is left.
+// hog takes what room is left but 200 KiB.
 func hog(path string) {
 	f, err := os.Create(path)
 	fatal(err)
 	for b := make([]byte, 4096); err == nil; {
 		_, err = f.Write(b)
 	}
+	info, err := f.Stat()
+	fatal(err)
+	fatal(f.Truncate(info.Size() - 200<<10))
 	f.Close()
 }
 

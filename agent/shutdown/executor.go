@@ -14,8 +14,12 @@ import (
 	"github.com/dodai-agent/dodai"
 )
 
-// recordWait bounds how long journalling may hold up the way down.
-const recordWait = 2 * time.Second
+// How long journalling may hold up the way down: the first time the disk hangs, and
+// each time after that until it has answered again.
+const (
+	recordWait     = 2 * time.Second
+	recordWaitHung = 100 * time.Millisecond
+)
 
 // Cause is why the executor was called; the steps find it in their environment.
 type Cause struct {
@@ -63,8 +67,9 @@ type Config struct {
 	Now    func() time.Duration
 	Wall   func() time.Time  // nil: time.Now
 	Emit   func(dodai.Event) // must not block; nil: nobody listens
-	// Record writes progress down. It is waited for, at most two seconds: a full
-	// journal never stops the way down. Nil: nothing is recorded.
+	// Record writes progress down. It is waited for, two seconds at most and a tenth
+	// of one once it has hung: a full or dead disk never stops the way down. It may then
+	// still run while it is called again. Nil: nothing is recorded.
 	Record func(context.Context, Progress) error
 	Log    *slog.Logger // nil: none
 }
@@ -78,6 +83,7 @@ type Executor struct {
 	mu        sync.Mutex
 	done      map[string]bool    // what this executor did and did not undo
 	interrupt context.CancelFunc // tells who holds the slot that Run takes over
+	hung      bool               // the latest Record was not waited for to its end
 }
 
 // New returns an executor for a plan that Validate accepts.
@@ -264,7 +270,7 @@ func (e *Executor) setDone(step string, done bool) {
 
 // record waits for the journal even when ctx has just ended: what was done counts.
 func (e *Executor) record(ctx context.Context, cause Cause, step string, phase Phase, took time.Duration) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.recordWait())
 	defer cancel()
 	p := Progress{Step: step, Phase: phase, At: e.Now(), Took: took, Drill: cause.Drill}
 	done := make(chan error, 1)
@@ -275,9 +281,25 @@ func (e *Executor) record(ctx context.Context, cause Cause, step string, phase P
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	e.setHung(ctx.Err() != nil)
 	if err != nil {
 		e.Log.Error("progress not recorded", "step", step, "phase", phase, "error", err)
 	}
+}
+
+func (e *Executor) recordWait() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hung {
+		return recordWaitHung
+	}
+	return recordWait
+}
+
+func (e *Executor) setHung(hung bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hung = hung
 }
 
 func (e *Executor) emit(cause Cause, name dodai.EventName, step, text string, fields map[string]any) {

@@ -59,11 +59,11 @@ func TestNothingStopsTheWayDown(t *testing.T) {
 		if err := r.Run(t.Context(), Cause{}, nil); err != nil {
 			t.Fatal(err)
 		}
-		// Six records for the three steps and one before the power-off, two seconds each.
-		r.expect(t, `4s event step_failed broken
-			13s event step_failed hangs
-			17s event step_finished good
-			19s run off`, "failed ", "finished", "run off")
+		// The first of seven records costs two seconds, each of the others 0.1 s.
+		r.expect(t, `2.1s event step_failed broken
+			7.3s event step_failed hangs
+			7.5s event step_finished good
+			7.6s run off`, "failed ", "finished", "run off")
 		if f := r.events[1].Fields; f["output"] != "broken" || f["exit"] != 1 {
 			t.Errorf("fields of the failed step = %v, want its output and exit status", f)
 		}
