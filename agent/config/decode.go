@@ -88,7 +88,7 @@ func (d *decoder) entries(n ast.Node, where, example string) ([]*ast.MappingValu
 func (d *decoder) twice(seen map[string]position, key string, pos position) bool {
 	first, again := seen[key]
 	if again {
-		d.problem(pos, fmt.Sprintf("key %q again, after line %d", key, first.line), "each key once", "")
+		d.problem(pos, fmt.Sprintf("key %q again, after line %d", key, first.line), "each key once", key+": …")
 	}
 	seen[key] = pos
 	return again

@@ -183,7 +183,7 @@ func (d *decoder) shared(e *entry) bool {
 	ok := true
 	for _, key := range []string{"port", "address"} {
 		if at, twice := e.options[key]; twice && e.keys[key] != (position{}) {
-			d.problem(at, fmt.Sprintf("%s again, after line %d", key, e.keys[key].line), "it once", "")
+			d.problem(at, fmt.Sprintf("%s again, after line %d", key, e.keys[key].line), "it once, as a key of the device", map[string]string{"port": "port: /dev/ttyS0", "address": `address: "127.0.0.1:161"`}[key])
 			ok = false
 		}
 	}
@@ -304,7 +304,7 @@ func firstOf(a, b string) string {
 func (d *decoder) optionProblem(f drivers.Factory, e *entry, err error) {
 	o, ok := errors.AsType[*drivers.OptionError](err)
 	if !ok {
-		d.problem(e.at, "device "+e.Name+": "+e.hide(err.Error()), "options the driver can use", "")
+		d.problem(e.at, "device "+e.Name+": "+e.hide(err.Error()), "options the driver can use", "those that `dodai drivers` lists")
 		return
 	}
 	at, given := e.values[o.Key]

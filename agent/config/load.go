@@ -25,7 +25,11 @@ func Load(path string, find func(name string) (drivers.Factory, bool)) (*Config,
 		return nil, Problem{File: path, What: err.Error(), Want: "a file in YAML that this user can read", Example: "/etc/dodai/dodai.yaml", Err: err}
 	}
 	d := newDecoder(path, find, namesKnownTo(find))
-	d.files = &files{dir: filepath.Dir(path)}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		dir = filepath.Dir(path) // the working folder is gone; what is relative will not be found
+	}
+	d.files = &files{dir: dir}
 	return d.run(data, func() { d.permissions(mode) })
 }
 

@@ -98,7 +98,7 @@ func (d *decoder) path(n ast.Node) {
 	case p.UPS == "" && p.Outlet == "" && p.Feed == "":
 		d.problem(pos, "wiring of psu "+p.PSU+" leads nowhere", "at least one of outlet, ups, feed", "ups: u1")
 	case slices.Contains(d.cfg.Wiring, p):
-		d.problem(pos, "the same wiring again", "each path once", "")
+		d.problem(pos, "the same wiring again", "each path once", `{psu: "10.2", ups: u2}`)
 	default:
 		d.cfg.Wiring = append(d.cfg.Wiring, p)
 		d.wiringAt = append(d.wiringAt, pos)
@@ -251,8 +251,11 @@ func (d *decoder) drill(n ast.Node) {
 	if r.Scenario != "" {
 		d.scenario(scenarioAt, r.Scenario)
 	}
+	if d.files != nil && r.Scenario != "" && !slices.Contains(Scenarios, r.Scenario) {
+		r.Scenario = d.files.path(r.Scenario) // the agent works in another folder
+	}
 	if slices.ContainsFunc(d.cfg.Drills, func(o Drill) bool { return o.Name == r.Name && r.Name != "" }) {
-		d.problem(seen["name"], fmt.Sprintf("drill %q again", r.Name), "each name once", "")
+		d.problem(seen["name"], fmt.Sprintf("drill %q again", r.Name), "each name once", r.Name+"-2")
 	}
 	d.cfg.Drills = append(d.cfg.Drills, r)
 }

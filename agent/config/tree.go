@@ -73,19 +73,19 @@ func (d *decoder) tree(data []byte) (root ast.Node) {
 func (d *decoder) plainText(data []byte) (string, bool) {
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	if len(text) > maxSize {
-		d.problem(position{1, 1}, fmt.Sprintf("the file has %d bytes", len(text)), fmt.Sprintf("at most %d", maxSize), "")
+		d.problem(position{1, 1}, fmt.Sprintf("the file has %d bytes", len(text)), fmt.Sprintf("at most %d", maxSize), "a file of some kilobytes")
 		return "", false
 	}
 	pos := position{1, 1}
 	for i, r := range text {
 		if r == utf8.RuneError {
 			if _, n := utf8.DecodeRuneInString(text[i:]); n <= 1 {
-				d.problem(pos, fmt.Sprintf("byte 0x%02x is not UTF-8", text[i]), "a file in UTF-8", "")
+				d.problem(pos, fmt.Sprintf("byte 0x%02x is not UTF-8", text[i]), "a file in UTF-8", "ü as the bytes 0xc3 0xbc")
 				return "", false
 			}
 		}
 		if (r < ' ' && r != '\t' && r != '\n' && r != '\r') || r == 0x7f {
-			d.problem(pos, fmt.Sprintf("control character 0x%02x", r), "plain text", "")
+			d.problem(pos, fmt.Sprintf("control character 0x%02x", r), "plain text", `"\x07" in quotes where it is meant`)
 			return "", false
 		}
 		pos.column++
@@ -121,7 +121,7 @@ func (d *decoder) plain(tokens token.Tokens) bool {
 			continue
 		case token.DocumentHeaderType, token.DocumentEndType:
 			if content && tk.Type == token.DocumentHeaderType {
-				d.problem(at(tk), "a second document", "one document in a file", "")
+				d.problem(at(tk), "a second document", "one document in a file", "no line with --- or ... below the first key")
 			}
 			continue
 		case token.DirectiveType:
