@@ -50,9 +50,20 @@ func psuEdges(device string, old, now []dodai.PSU) []dodai.Event {
 	return events
 }
 
-func arrayHurt(s dodai.ArrayState) bool {
-	return s == dodai.ArrayDegraded || s == dodai.ArrayRebuilding || s == dodai.ArrayFailed
+// arrayHurt reports whether an array has lost something. One that could not be started
+// has; a container, which only holds others, is never active.
+func arrayHurt(a dodai.Array) bool {
+	switch a.State {
+	case dodai.ArrayDegraded, dodai.ArrayRebuilding, dodai.ArrayFailed:
+		return true
+	case dodai.ArrayInactive:
+		return a.Level != "container"
+	}
+	return false
 }
+
+// arrayDown reports whether an array serves no data any more.
+func arrayDown(s dodai.ArrayState) bool { return s == dodai.ArrayFailed || s == dodai.ArrayInactive }
 
 func arrayEdges(old, now []dodai.Array) []dodai.Event {
 	was := map[string]dodai.Array{}
@@ -63,12 +74,12 @@ func arrayEdges(old, now []dodai.Array) []dodai.Event {
 	for _, a := range now {
 		before, known := was[a.ID]
 		fields := map[string]any{"array": a.ID, "level": a.Level, "state": string(a.State), "failing": a.Failing}
-		worse := arrayHurt(a.State) && (!arrayHurt(before.State) || len(a.Failing) > len(before.Failing) || a.State == dodai.ArrayFailed && before.State != dodai.ArrayFailed)
+		worse := arrayHurt(a) && (!arrayHurt(before) || len(a.Failing) > len(before.Failing) || arrayDown(a.State) && !arrayDown(before.State))
 		switch {
 		case worse:
 			events = append(events, dodai.Event{Name: dodai.EventArrayDegraded, Device: a.ID, Fields: fields,
 				Text: fmt.Sprintf("array %s (%s) is %s, failing: %v", a.ID, a.Level, a.State, a.Failing)})
-		case known && arrayHurt(before.State) && a.State == dodai.ArrayOptimal:
+		case known && arrayHurt(before) && a.State == dodai.ArrayOptimal:
 			events = append(events, dodai.Event{Name: dodai.EventArrayRestored, Device: a.ID, Fields: fields,
 				Text: fmt.Sprintf("array %s (%s) is optimal again", a.ID, a.Level)})
 		}
