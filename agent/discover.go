@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -22,26 +23,55 @@ func Discover(ctx context.Context, cfg *config.Config, find func(string) (driver
 	}
 	ctx, cancel := context.WithTimeout(ctx, discoverTimeout)
 	defer cancel()
-	var wg sync.WaitGroup
 	var mu sync.Mutex
-	absent := map[string]bool{}
+	answers := map[string]bool{}
+	var wg sync.WaitGroup
 	for _, dev := range cfg.AllDevices() {
 		wg.Go(func() {
 			if err := tryOnce(ctx, dev, find); err != nil {
 				log.Info("not found, not watched", "device", dev.Name, "driver", dev.Driver, "err", err)
-				mu.Lock()
-				absent[dev.Name] = true
-				mu.Unlock()
+				return
 			}
+			log.Info("found", "device", dev.Name, "driver", dev.Driver)
+			mu.Lock()
+			answers[dev.Name] = true
+			mu.Unlock()
 		})
 	}
-	wg.Wait()
+	waitFor(ctx, wg.Wait)
+	mu.Lock()
+	defer mu.Unlock()
 	for _, list := range []*[]config.Device{&cfg.UPS, &cfg.Arrays, &cfg.Disks, &cfg.PSUs, &cfg.PDUs} {
-		*list = slices.DeleteFunc(*list, func(d config.Device) bool { return absent[d.Name] })
+		*list = slices.DeleteFunc(*list, func(d config.Device) bool { return !answers[d.Name] })
 	}
 }
 
-func tryOnce(ctx context.Context, dev config.Device, find func(string) (drivers.Factory, bool)) error {
+// waitFor waits for f until ctx ends, and a moment longer for what heeds it.
+func waitFor(ctx context.Context, f func()) {
+	done := make(chan struct{})
+	go func() {
+		f()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// tryOnce asks a device once. A driver that panics or never comes back is one that does
+// not answer.
+func tryOnce(ctx context.Context, dev config.Device, find func(string) (drivers.Factory, bool)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("driver panicked: %v", p)
+		}
+	}()
 	factory, ok := find(dev.Driver)
 	if !ok {
 		return drivers.ErrNoData
