@@ -60,9 +60,16 @@ func (a *Agent) serveOn(ctx context.Context, group *errgroup.Group, l net.Listen
 	})
 }
 
+// maxSocket is how long the name of a Unix socket may be: sun_path has 108 bytes, the
+// last of them zero. Source: unix(7).
+const maxSocket = 107
+
 // listenUnix opens the socket for its owner and group. A socket file left by a process
 // that is gone is replaced; one that answers is another agent's.
 func listenUnix(path string) (net.Listener, error) {
+	if len(path) > maxSocket {
+		return nil, fmt.Errorf("socket for the local commands: %s has %d characters, a socket's name at most %d", path, len(path), maxSocket)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket for the local commands: %w", err)
 	}
@@ -97,7 +104,7 @@ func (a *Agent) remoteAPI() http.Handler {
 func (a *Agent) localAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", a.remoteAPI())
-	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.View().Findings) })
+	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, list(a.View().Findings)) })
 	mux.HandleFunc("GET /v1/events", a.getEvents)
 	mux.HandleFunc("GET /v1/drills", a.listDrills)
 	mux.HandleFunc("GET /v1/drills/{id}", a.getDrill)
@@ -157,4 +164,12 @@ func writeJSON(w http.ResponseWriter, v any) {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	_ = enc.Encode(v) // the peer has gone; there is nobody to tell
+}
+
+// list makes a list that is empty in JSON, not null, when there is nothing in it.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
 }

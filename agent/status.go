@@ -97,10 +97,7 @@ func (a *Agent) Status() Status {
 		State: state(v), Explanation: d.Explanation, Reason: d.Reason,
 		MarginS: seconds(d.Margin), AvailableS: seconds(d.Available), NeedS: d.Need.Seconds(), ReserveS: d.Reserve.Seconds(),
 		BootHold: d.BootHold, UPSes: []UPSStatus{}, Devices: []DeviceStatus{}, Alerts: []AlertStatus{},
-		SPOFs: v.Findings, Journal: a.store.health(), Drill: a.drill.status(now),
-	}
-	if s.SPOFs == nil {
-		s.SPOFs = []SPOFStatus{}
+		SPOFs: list(v.Findings), Journal: a.store.health(), Drill: a.drill.status(now),
 	}
 	for _, u := range d.UPSes {
 		s.UPSes = append(s.UPSes, upsStatus(u, v.Snapshot, now))
@@ -112,7 +109,7 @@ func (a *Agent) Status() Status {
 		s.Alerts = append(s.Alerts, AlertStatus{al.ID, al.Device, (now - al.Since).Seconds(), al.Text})
 	}
 	if v.Down != nil {
-		s.Shutdown = &DownStatus{v.Down.Reason, v.Down.Explanation, v.Down.Wall, v.Down.Done, v.Down.Finished}
+		s.Shutdown = &DownStatus{v.Down.Reason, v.Down.Explanation, v.Down.Wall, list(v.Down.Done), v.Down.Finished}
 	}
 	if s.Drill != nil && s.State == "normal" {
 		s.State = "drill"
