@@ -43,7 +43,8 @@ type DrillResult struct {
 type drillSlot struct {
 	mu      sync.Mutex
 	running *runningDrill
-	last    int // a number, so that two drills of one second have two ids
+	last    int           // a number, so that two drills of one second have two ids
+	unsaved *drill.Report // of the last drill whose report could not be written
 }
 
 type runningDrill struct {
@@ -116,12 +117,19 @@ func (a *Agent) runDrill(ctx context.Context, run *runningDrill, def drill.Defin
 	if report.Verdict == drill.Pass {
 		a.metrics.DrillSucceeded(def.Name, string(run.level), time.Now())
 	}
-	if err := a.saveReport(report); err != nil {
-		a.log.Error("the drill's report was not written", "err", err)
+	if report.Verdict == drill.Aborted && a.ctx.Err() != nil {
+		report.Why = "the agent has ended"
+	}
+	err := a.saveReport(report)
+	if err != nil {
+		a.log.Error("the drill's report was not written; it can be read until the next one", "err", err)
 	}
 	a.drill.mu.Lock()
-	a.drill.running = nil
-	a.drill.mu.Unlock()
+	defer a.drill.mu.Unlock()
+	a.drill.running, a.drill.unsaved = nil, nil
+	if err != nil {
+		a.drill.unsaved = report
+	}
 }
 
 // rehearsePlan walks through the plan. Early steps that can be undone are run and
@@ -240,6 +248,12 @@ var drillID = regexp.MustCompile(`^[0-9TZ]{16}-[A-Za-z0-9._-]{1,64}-[0-9]+$`)
 func (a *Agent) Report(id string) (*drill.Report, error) {
 	if !drillID.MatchString(id) {
 		return nil, fmt.Errorf("drill %q: %w", id, fs.ErrNotExist)
+	}
+	a.drill.mu.Lock()
+	unsaved := a.drill.unsaved
+	a.drill.mu.Unlock()
+	if unsaved != nil && unsaved.ID == id {
+		return unsaved, nil
 	}
 	data, err := os.ReadFile(a.ReportPath(id, ".json"))
 	if err != nil {
