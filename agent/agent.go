@@ -61,6 +61,7 @@ type Agent struct {
 	ready     chan struct{} // closed once every device has answered or been reported silent
 	listening chan struct{} // closed once sockets and ports are open
 	addr      net.Addr      // of the TCP listener, valid once listening is closed
+	ended     chan struct{} // closed when Run returns
 
 	ctx  context.Context // ends when Run does
 	loop loopState       // owned by the loop's goroutine
@@ -104,7 +105,8 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		metrics:   export.NewMetrics(opts.Version),
 		ready:     make(chan struct{}),
 		listening: make(chan struct{}),
-		loop:      loopState{earlyDone: map[string]bool{}},
+		ended:     make(chan struct{}),
+		loop:      loopState{earlyDone: map[string]bool{}, earlyFailed: map[string]time.Duration{}},
 	}
 	var err error
 	if a.store, err = openStore(ctx, opts.StateDir, opts.Log); err != nil {
@@ -120,16 +122,28 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 	return a, nil
 }
 
+// How long the end may take. Altogether that is under the two seconds after which the
+// service manager's patience must not be tried: a driver, a hook or a disk that hangs
+// is left behind.
+const (
+	waitRunning = 700 * time.Millisecond
+	waitHooks   = 1200 * time.Millisecond
+	waitJournal = 1700 * time.Millisecond
+)
+
 // Run runs until ctx ends, and returns nil then. Ending it undoes nothing of a shutdown
-// that has begun: the service manager ends the agent in the middle of one.
+// that has begun: the service manager ends the agent in the middle of one. It may be
+// called once.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.store.close()
+	defer close(a.ended)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	a.ctx = ctx
 	a.start(ctx, group)
 	if err := a.serve(ctx, group); err != nil {
-		a.loop.stopCollectors()
-		return errors.Join(err, group.Wait())
+		stop()
+		return errors.Join(err, a.end(ctx, group))
 	}
 	close(a.listening)
 	group.Go(func() error { return a.run(ctx) })
@@ -137,18 +151,61 @@ func (a *Agent) Run(ctx context.Context) error {
 		return collectors.RunHost(ctx, 30*time.Second, func(h dodai.Host) { a.send(ctx, update{host: &h}) })
 	})
 	group.Go(func() error { return a.runTextfile(ctx) })
-	err := group.Wait()
-	a.finish()
+	return a.end(ctx, group)
+}
+
+// end waits for the group, but not for ever once ctx has ended, and then writes down
+// what is still queued.
+func (a *Agent) end(ctx context.Context, group *errgroup.Group) error {
+	over := make(chan error, 1)
+	go func() { over <- group.Wait() }()
+	var err error
+	select {
+	case err = <-over:
+	case <-ctx.Done():
+	}
+	began := time.Now()
+	if ctx.Err() != nil && err == nil {
+		select {
+		case err = <-over:
+		case <-time.After(waitRunning):
+			a.log.Warn("something does not end and is left behind")
+			err = context.Cause(ctx)
+		}
+	}
+	a.finish(began)
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-// Addr is the address of the TCP listener, once Run has opened it; nil without one.
+// finish writes down what is still queued.
+func (a *Agent) finish(began time.Time) {
+	a.emit(dodai.Event{Name: dodai.EventAgentStopped, Text: "the agent has ended"})
+	within(began.Add(waitHooks), a.hooks.close)
+	within(began.Add(waitJournal), func(ctx context.Context) {
+		a.store.flush(ctx)
+		a.store.close()
+	})
+}
+
+// within waits for f, whether it heeds its context or not, until deadline.
+func within(deadline time.Time, f func(context.Context)) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	waitFor(ctx, func() { f(ctx) })
+}
+
+// Addr is the address of the TCP listener, once Run has opened it; nil without one, and
+// when Run has returned before.
 func (a *Agent) Addr() net.Addr {
-	<-a.listening
-	return a.addr
+	select {
+	case <-a.listening:
+		return a.addr
+	case <-a.ended:
+		return nil
+	}
 }
 
 // Ready is closed once every configured device has answered or been reported silent.
@@ -179,13 +236,4 @@ func (a *Agent) call(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return fmt.Errorf("agent: %w", ctx.Err())
 	}
-}
-
-// finish writes down what is still queued, within the time the service manager gives.
-func (a *Agent) finish() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	a.emit(dodai.Event{Name: dodai.EventAgentStopped, Text: "the agent has ended"})
-	a.hooks.close(ctx)
-	a.store.flush(ctx)
 }

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -32,12 +34,13 @@ func (a *Agent) configure(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	executor.Restore(l.earlyDone)
 	a.hooks.set(cfg.Hooks)
 	l.executor, l.generation = executor, l.generation+1
 	l.cfg, l.policy, l.plan = cfg, policy.New(cfg.Policy), plan(cfg)
 	snap := &dodai.Snapshot{At: a.clock(), Wall: time.Now(), AgentStartedAt: a.clock(), Paths: cfg.Wiring}
 	if l.snap != nil {
-		snap.AgentStartedAt, snap.Host = l.snap.AgentStartedAt, l.snap.Host
+		snap.AgentStartedAt, snap.Host = l.snap.AgentStartedAt, named(l.snap.Host, cfg)
 	}
 	for name, c := range made {
 		if l.snap != nil {
@@ -52,8 +55,17 @@ func (a *Agent) configure(cfg *config.Config) error {
 	return nil
 }
 
-func (a *Agent) makeCollectors(cfg *config.Config) (map[string]*collectors.Collector, error) {
+// makeCollectors makes a collector for each device, or none.
+func (a *Agent) makeCollectors(cfg *config.Config) (_ map[string]*collectors.Collector, err error) {
 	made := map[string]*collectors.Collector{}
+	var opened []drivers.Driver
+	defer func() {
+		if err != nil {
+			for _, drv := range opened {
+				_ = drv.Close() // it was never used
+			}
+		}
+	}()
 	generation := a.loop.generation + 1
 	for _, dev := range cfg.AllDevices() {
 		factory, ok := a.opts.Find(dev.Driver)
@@ -65,6 +77,7 @@ func (a *Agent) makeCollectors(cfg *config.Config) (map[string]*collectors.Colle
 		if err != nil {
 			return nil, err
 		}
+		opened = append(opened, drv)
 		made[dev.Name] = collectors.New(a.collectorConfig(cfg, dev, factory, drv, log, generation))
 	}
 	return made, nil
@@ -90,22 +103,52 @@ func (a *Agent) collectorConfig(cfg *config.Config, dev config.Device, f drivers
 	}
 }
 
+// handover is how long the collectors of one generation wait for those of the one
+// before to let go of their devices: a serial port has one owner.
+const handover = 1500 * time.Millisecond
+
 // startCollectors starts the present generation beside the loop.
 func (a *Agent) startCollectors() {
 	l := &a.loop
 	ctx, stop := context.WithCancel(a.ctx)
-	l.stop = stop
+	before, done := l.collected, make(chan struct{})
+	l.stop, l.collected = stop, done
+	var running sync.WaitGroup
 	for _, c := range l.collectors {
-		l.group.Go(func() error { return c.Run(ctx) })
+		running.Add(1)
+		l.group.Go(func() error {
+			defer running.Done()
+			if before != nil {
+				select {
+				case <-before:
+				case <-time.After(handover):
+				case <-ctx.Done():
+				}
+			}
+			return c.Run(ctx)
+		})
 	}
+	l.group.Go(func() error {
+		running.Wait()
+		close(done)
+		return nil
+	})
 }
 
 // reload takes a new configuration over, or keeps the old one and says why. It runs in
 // the loop.
 func (a *Agent) reload(cfg *config.Config) error {
 	l := &a.loop
-	if l.down != nil && !l.down.Finished {
-		return fmt.Errorf("a shutdown is under way")
+	switch run := a.drill.status(a.clock()); {
+	case l.down != nil && !l.down.Finished:
+		return errors.New("a shutdown is under way")
+	case l.earlyBusy:
+		return errors.New("early steps are being run or undone; try again when they are through")
+	case run != nil:
+		return fmt.Errorf("drill %s is running; try again when it is over", run.ID)
+	}
+	if cfg.Export != l.cfg.Export || cfg.Journal != l.cfg.Journal {
+		a.log.Warn("changes below export and journal take effect when the agent is started anew")
 	}
 	old := l.stop
 	if err := a.configure(cfg); err != nil {

@@ -64,19 +64,32 @@ func (a *Agent) goDown() {
 	a.execute()
 }
 
-// resumeDown goes on with a shutdown that was under way when the agent ended.
+// resumeDown goes on with a shutdown that was under way when the agent ended, unless
+// the operator has disarmed the agent since.
 func (a *Agent) resumeDown() {
-	if d := a.loop.down; d != nil && !d.Finished {
-		a.log.Warn("going on with the shutdown that had begun", "reason", d.Reason, "done", d.Done)
+	l := &a.loop
+	switch {
+	case l.down == nil || l.down.Finished:
+	case l.cfg.Mode != config.Armed:
+		a.log.Warn("a shutdown had begun; it is not gone on with, because the mode is observe", "reason", l.down.Reason, "done", l.down.Done)
+		l.down = nil
+		a.saveDown()
+	default:
+		a.log.Warn("going on with the shutdown that had begun", "reason", l.down.Reason, "done", l.down.Done)
 		a.execute()
 	}
 }
 
-// saveDown writes the state of the shutdown and waits for the disk, but not for long.
+// saveDown writes the state of the shutdown and waits for the disk, but not for long,
+// and not again and again for one that hangs: what a step may cost is that step.
 func (a *Agent) saveDown() {
 	data, err := json.Marshal(a.loop.down)
 	if err != nil {
 		a.log.Error("the state of the shutdown cannot be written", "err", err)
+		return
+	}
+	if !a.store.works() {
+		a.store.save(keyShutdown, data)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), persistLimit)
@@ -108,28 +121,39 @@ func (a *Agent) execute() {
 	})
 }
 
-// record is told by the executor what became of a step, and writes it down.
+// record is told by the executor what became of a step. What has to be remembered of
+// the way down is on the disk when it returns, or the disk does not take it.
 func (a *Agent) record(ctx context.Context, p shutdown.Progress) error {
-	over := p.Phase == shutdown.PhaseDone || p.Phase == shutdown.PhaseFailed
-	if over {
-		a.store.measured(ctx, p, time.Now())
+	if p.Phase == shutdown.PhaseDone || p.Phase == shutdown.PhaseFailed {
+		a.store.measured(p, time.Now())
 	}
-	return a.call(ctx, func() {
-		l := &a.loop
-		switch {
+	down := false
+	err := a.call(ctx, func() {
+		switch down = a.loop.down != nil; {
 		case p.Drill != "":
-		case l.down != nil && over:
-			l.down.markDone(p.Step)
-			a.saveDown()
-		case l.down == nil && p.Phase == shutdown.PhaseDone:
-			l.earlyDone[p.Step] = true
-			a.saveEarly()
-		case p.Phase == shutdown.PhaseUndone:
-			delete(l.earlyDone, p.Step)
-			a.saveEarly()
+			a.recordDrill(p)
+		case down:
+			a.recordDown(p)
+		default:
+			a.recordEarly(p)
 		}
 		a.measureNeed()
 	})
+	if err != nil || down {
+		return err
+	}
+	return a.store.sync(ctx) // not in the loop: nothing else waits for the disk
+}
+
+func (a *Agent) recordDown(p shutdown.Progress) {
+	switch p.Phase {
+	case shutdown.PhaseDone, shutdown.PhaseFailed:
+		a.loop.down.markDone(p.Step)
+		a.saveDown()
+	case shutdown.PhaseUndoing: // an undoing that the way down has interrupted
+		a.loop.earlyDone[p.Step] = false
+		a.saveEarly()
+	}
 }
 
 // downEnded is called in the loop when the plan is through.
@@ -171,6 +195,7 @@ func (a *Agent) rearm(now time.Duration) {
 		a.log.Error("cannot decide again", "err", err)
 		return
 	}
+	executor.Restore(l.earlyDone)
 	l.executor, l.down = executor, nil
 	a.saveDown()
 	a.log.Warn("power is back and the machine still runs: ready to decide again")

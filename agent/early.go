@@ -12,9 +12,13 @@ import (
 	"github.com/dodai-agent/dodai/agent/shutdown"
 )
 
-// keyEarly is where the early steps that are done and not undone are remembered, so
-// that an agent restarted in the middle of an outage still undoes them.
+// keyEarly is where loopState.earlyDone is remembered, so that an agent restarted in the
+// middle of an outage neither runs early steps again nor forgets to undo them.
 const keyEarly = "early"
+
+// retryEarly is how long to wait before an early step that failed, or its undoing, is
+// tried again.
+const retryEarly = 30 * time.Second
 
 // early runs the early steps that are due, and undoes them when the mains are back. One
 // of the two runs at a time, beside the loop; what is still due then comes next.
@@ -24,47 +28,113 @@ func (a *Agent) early(now time.Duration) {
 		return
 	}
 	state := earlyState(l.snap, l.decision, now)
-	if due := l.plan.EarlyDue(state, l.earlyDone); len(due) > 0 {
-		a.runEarly(shutdown.Cause{Event: dodai.EventMainsLost, Text: "on battery"}, func(c shutdown.Cause) error {
-			return l.executor.RunEarly(a.ctx, c, due...)
-		})
+	if due := a.notFailed(l.plan.EarlyDue(state, l.earlyDone), now); len(due) > 0 {
+		cause := shutdown.Cause{Event: dodai.EventMainsLost, Text: "on battery"}
+		executor, ctx := l.executor, a.ctx
+		a.runEarly(func() error { return executor.RunEarly(ctx, cause, due...) })
 		return
 	}
-	if len(l.earlyDone) > 0 && state.OnBattery == nil && linesPresent(l.decision) {
-		done := slices.Sorted(maps.Keys(l.earlyDone))
-		a.runEarly(shutdown.Cause{Event: dodai.EventMainsRestored, Text: "the mains are back"}, func(c shutdown.Cause) error {
-			return l.executor.UndoEarly(a.ctx, c, done...)
-		})
+	if state.OnBattery != nil || !linesPresent(l.decision) || a.drill.status(now) != nil {
+		return
+	}
+	if back := a.notFailed(a.undoable(), now); len(back) > 0 {
+		cause := shutdown.Cause{Event: dodai.EventMainsRestored, Text: "the mains are back"}
+		executor, ctx := l.executor, a.ctx
+		a.runEarly(func() error { return executor.UndoEarly(ctx, cause, back...) })
 	}
 }
 
-// retryEarly is how long to wait after an early step, or its undoing, failed.
-const retryEarly = 30 * time.Second
+// notFailed leaves out the steps that failed a moment ago.
+func (a *Agent) notFailed(steps []string, now time.Duration) []string {
+	return slices.DeleteFunc(steps, func(name string) bool {
+		at, failed := a.loop.earlyFailed[name]
+		return failed && now-at < retryEarly
+	})
+}
 
-func (a *Agent) runEarly(cause shutdown.Cause, run func(shutdown.Cause) error) {
+// undoable returns the early steps to take back now that the mains are back. One that
+// cannot be undone, or is no longer in the plan, is forgotten: it is due again in the
+// next outage.
+func (a *Agent) undoable() []string {
+	l := &a.loop
+	var names []string
+	forgotten := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(l.earlyDone)) {
+		i := slices.IndexFunc(l.plan.Steps, func(s shutdown.Step) bool { return s.Name == name })
+		if i >= 0 && l.plan.Steps[i].Reversible() {
+			names = append(names, name)
+			continue
+		}
+		a.log.Info("an early step stays as it is: there is no way to undo it", "step", name)
+		delete(l.earlyDone, name)
+		forgotten[name] = false
+	}
+	if len(forgotten) > 0 {
+		l.executor.Restore(forgotten)
+		a.saveEarly()
+	}
+	return names
+}
+
+// runEarly runs steps, or undoes them, beside the loop.
+func (a *Agent) runEarly(run func() error) {
 	l := &a.loop
 	l.earlyBusy = true
 	ctx := a.ctx
 	l.group.Go(func() error {
-		err := run(cause)
+		err := run()
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			a.log.Error("early steps", "err", err)
-			select {
-			case <-time.After(retryEarly):
-			case <-ctx.Done():
-				return nil
-			}
 		}
-		return a.call(ctx, func() { a.loop.earlyBusy = false })
+		_ = a.call(ctx, func() { a.loop.earlyBusy = false }) // fails when the agent ends
+		return nil
 	})
+}
+
+// recordEarly remembers what became of an early step before the decision.
+func (a *Agent) recordEarly(p shutdown.Progress) {
+	l := &a.loop
+	switch p.Phase {
+	case shutdown.PhaseDone:
+		l.earlyDone[p.Step] = true
+		delete(l.earlyFailed, p.Step)
+	case shutdown.PhaseUndoing:
+		l.earlyDone[p.Step] = false
+	case shutdown.PhaseUndone:
+		delete(l.earlyDone, p.Step)
+		delete(l.earlyFailed, p.Step)
+	case shutdown.PhaseFailed, shutdown.PhaseUndoFailed:
+		l.earlyFailed[p.Step] = a.clock()
+		return
+	default:
+		return
+	}
+	a.saveEarly()
+}
+
+// recordDrill remembers the early steps that a rehearsal really runs, before it does,
+// so that they are undone even when the agent ends in its middle.
+func (a *Agent) recordDrill(p shutdown.Progress) {
+	l := &a.loop
+	switch p.Phase {
+	case shutdown.PhaseStarted:
+		if !l.earlyDone[p.Step] {
+			l.earlyDone[p.Step] = false
+		}
+	case shutdown.PhaseUndone:
+		delete(l.earlyDone, p.Step)
+	default:
+		return
+	}
+	a.saveEarly()
 }
 
 // saveEarly remembers which early steps are done.
 func (a *Agent) saveEarly() {
-	data, err := json.Marshal(slices.Sorted(maps.Keys(a.loop.earlyDone)))
+	data, err := json.Marshal(a.loop.earlyDone)
 	if err != nil {
 		a.log.Error("the early steps cannot be written", "err", err)
 		return

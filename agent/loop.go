@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -32,11 +33,14 @@ type loopState struct {
 	auditMem audit.Memory
 	findings []audit.Finding
 
-	plan      shutdown.Plan
-	need      shutdown.Need // what the plan takes, measured where it was
-	executor  *shutdown.Executor
-	earlyDone map[string]bool // early steps done and not undone
-	earlyBusy bool            // early steps are being run or undone
+	plan     shutdown.Plan
+	need     shutdown.Need // what the plan takes, measured where it was
+	executor *shutdown.Executor
+	// earlyDone has the early steps that will have to be undone: true when one counts as
+	// done, false while it is being undone, or was run by a drill.
+	earlyDone   map[string]bool
+	earlyFailed map[string]time.Duration // when an early step or its undoing last failed
+	earlyBusy   bool                     // early steps are being run or undone
 
 	down      *downState
 	executing bool          // the executor runs for down
@@ -46,14 +50,9 @@ type loopState struct {
 	collectors map[string]*collectors.Collector
 	generation int
 	stop       context.CancelFunc // ends the present generation of collectors
+	collected  <-chan struct{}    // closed when all of that generation have ended; nil: there was none
 	readyTold  bool
 	savedAt    time.Duration
-}
-
-func (l *loopState) stopCollectors() {
-	if l.stop != nil {
-		l.stop()
-	}
 }
 
 // start begins collecting. It is called once, before the loop runs.
@@ -86,6 +85,12 @@ func (a *Agent) run(ctx context.Context) error {
 		a.feedWatchdog()
 		timer.Reset(a.sleep())
 	}
+}
+
+// named gives the host the name that the operator gave it.
+func named(h dodai.Host, cfg *config.Config) dodai.Host {
+	h.Name = cmp.Or(cfg.Host.Name, h.Name)
+	return h
 }
 
 // drain takes what else has come in meanwhile, so that one decision sees it all.
@@ -123,7 +128,7 @@ func (a *Agent) apply(u update) {
 	l := &a.loop
 	if u.host != nil {
 		s := *l.snap
-		s.Host = *u.host
+		s.Host = named(*u.host, l.cfg)
 		l.snap = &s
 		return
 	}
@@ -200,13 +205,13 @@ func (a *Agent) restore(ctx context.Context) {
 		l.down = d
 	}
 	if data := a.store.load(ctx, keyEarly); data != nil {
-		var names []string
-		if err := json.Unmarshal(data, &names); err != nil {
+		if err := json.Unmarshal(data, &l.earlyDone); err != nil {
 			a.log.Error("starting without knowing which early steps were done", "err", err)
 		}
-		for _, name := range names {
-			l.earlyDone[name] = true
+		if l.earlyDone == nil { // the journal says null
+			l.earlyDone = map[string]bool{}
 		}
+		l.executor.Restore(l.earlyDone)
 	}
 	a.store.loadDurations(ctx, append(stepNames(l.plan), shutdown.PowerOffStep))
 	a.measureNeed()

@@ -23,22 +23,40 @@ type store struct {
 	openErr error
 
 	mu      sync.Mutex
-	pending map[string][]byte // states to be written, the latest of each
+	pending map[string]version // states to be written, the latest of each
+	latest  map[string]uint64  // number of the newest version of each state, written or not
+	took    []journal.Duration // to be written
 	runs    map[string][]shutdown.Measured
 	lastErr error
 	wake    chan struct{}
+	writing chan struct{} // held by whoever writes what is pending
 	stop    context.CancelFunc
 	done    chan struct{}
 }
+
+// version is a state as it was at some time; a newer one has a larger number.
+type version struct {
+	n    uint64
+	data []byte
+}
+
+// How long the journal may take at the start. A disk that hangs must not keep the agent
+// from watching.
+const (
+	openLimit = 10 * time.Second
+	loadLimit = 5 * time.Second
+)
 
 // openStore opens the journal below dir. That another agent holds it is an error: two
 // agents on one state would both shut the machine down and neither know. Anything else
 // is logged, and the agent works without a journal.
 func openStore(ctx context.Context, dir string, log *slog.Logger) (*store, error) {
 	s := &store{
-		log: log, pending: map[string][]byte{}, runs: map[string][]shutdown.Measured{},
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		log: log, pending: map[string]version{}, latest: map[string]uint64{}, runs: map[string][]shutdown.Measured{},
+		wake: make(chan struct{}, 1), writing: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
 	j, err := journal.Open(ctx, dir, journal.Options{Log: log})
 	if errors.Is(err, journal.ErrLocked) {
 		return nil, err
@@ -50,8 +68,9 @@ func openStore(ctx context.Context, dir string, log *slog.Logger) (*store, error
 		return s, nil
 	}
 	s.journal, s.writer = j, journal.NewWriter(j, log)
-	ctx, s.stop = context.WithCancel(context.Background())
-	go s.saveStates(ctx)
+	saving, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.saveStates(saving)
 	return s, nil
 }
 
@@ -67,12 +86,10 @@ func (s *store) save(key string, data []byte) {
 		return
 	}
 	s.mu.Lock()
-	s.pending[key] = data
+	s.latest[key]++
+	s.pending[key] = version{s.latest[key], data}
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.rewake()
 }
 
 // saveStates writes what save was given, the latest of each key, until ctx ends.
@@ -103,34 +120,56 @@ func (s *store) rewake() {
 	}
 }
 
+// savePending writes all that is pending. What fails is kept for the next time.
 func (s *store) savePending(ctx context.Context) error {
+	select {
+	case s.writing <- struct{}{}:
+		defer func() { <-s.writing }()
+	case <-ctx.Done():
+		return fmt.Errorf("state: %w", context.Cause(ctx))
+	}
 	s.mu.Lock()
-	batch := s.pending
-	s.pending = map[string][]byte{}
+	batch, took := s.pending, s.took
+	s.pending, s.took = map[string]version{}, nil
 	s.mu.Unlock()
-	for key, data := range batch {
-		write, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := s.writer.SaveStateNow(write, key, data)
-		cancel()
-		s.note(err)
-		if err != nil {
-			s.putBack(batch)
+	for key, v := range batch {
+		if err := s.write(ctx, func(ctx context.Context) error { return s.writer.SaveStateNow(ctx, key, v.data) }); err != nil {
+			s.putBack(batch, took)
 			return fmt.Errorf("state %s: %w", key, err)
 		}
 		delete(batch, key)
 	}
+	for i, d := range took {
+		if err := s.write(ctx, func(ctx context.Context) error { return s.journal.RecordDuration(ctx, d) }); err != nil {
+			s.putBack(nil, took[i:])
+			return fmt.Errorf("duration of step %s: %w", d.Step, err)
+		}
+	}
 	return nil
 }
 
-// putBack keeps what could not be written, unless something newer has come.
-func (s *store) putBack(batch map[string][]byte) {
+// writeLimit is how long one write may take before it counts as failed.
+const writeLimit = 5 * time.Second
+
+func (s *store) write(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
+	err := f(ctx)
+	s.note(err)
+	return err
+}
+
+// putBack keeps what could not be written, unless something newer has come or was
+// written meanwhile.
+func (s *store) putBack(batch map[string]version, took []journal.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, data := range batch {
-		if _, newer := s.pending[key]; !newer {
-			s.pending[key] = data
+	for key, v := range batch {
+		if v.n == s.latest[key] {
+			s.pending[key] = v
 		}
 	}
+	s.took = append(slices.Clone(took), s.took...)
 }
 
 func (s *store) note(err error) {
@@ -139,13 +178,23 @@ func (s *store) note(err error) {
 	s.mu.Unlock()
 }
 
-// saveNow waits until data is on the disk or ctx ends.
+// saveNow waits until data is on the disk or ctx ends. When it fails data is written as
+// soon as the disk takes it.
 func (s *store) saveNow(ctx context.Context, key string, data []byte) error {
 	if s.writer == nil {
 		return errors.New("there is no journal")
 	}
+	s.mu.Lock()
+	s.latest[key]++
+	v := version{s.latest[key], data}
+	delete(s.pending, key) // older
+	s.mu.Unlock()
 	err := s.writer.SaveStateNow(ctx, key, data)
 	s.note(err)
+	if err != nil {
+		s.putBack(map[string]version{key: v}, nil)
+		s.rewake()
+	}
 	return err
 }
 
@@ -154,6 +203,8 @@ func (s *store) load(ctx context.Context, key string) []byte {
 	if s.journal == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	defer cancel()
 	data, _, err := s.journal.LoadState(ctx, key)
 	if err != nil && !errors.Is(err, journal.ErrNotFound) {
 		s.log.Error("the journal cannot be read", "key", key, "err", err)
@@ -166,6 +217,8 @@ func (s *store) loadDurations(ctx context.Context, names []string) {
 	if s.journal == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	defer cancel()
 	for _, name := range names {
 		list, err := s.journal.Durations(ctx, name)
 		if err != nil {
@@ -188,21 +241,19 @@ func (s *store) durations(step string) []shutdown.Measured {
 	return s.runs[step]
 }
 
-// measured writes down how long a step took.
-func (s *store) measured(ctx context.Context, p shutdown.Progress, at time.Time) {
+// measured remembers how long a step took. It does not wait for the disk.
+func (s *store) measured(p shutdown.Progress, at time.Time) {
 	d := journal.Duration{Step: p.Step, Took: p.Took, Complete: p.Phase == shutdown.PhaseDone, Source: "outage", At: at}
 	if p.Drill != "" {
 		d.Source = "drill"
 	}
 	s.mu.Lock()
 	s.runs[p.Step] = append(s.runs[p.Step], shutdown.Measured{Took: d.Took, Complete: d.Complete})
+	if s.journal != nil {
+		s.took = append(s.took, d)
+	}
 	s.mu.Unlock()
-	if s.journal == nil {
-		return
-	}
-	if err := s.journal.RecordDuration(ctx, d); err != nil {
-		s.log.Error("a measured duration was not written", "step", p.Step, "err", err)
-	}
+	s.rewake()
 }
 
 // events returns the newest events, oldest first.
@@ -222,6 +273,9 @@ func (s *store) events(ctx context.Context, limit int) ([]dodai.Event, error) {
 	return events, nil
 }
 
+// works reports whether there is a journal whose last write went well.
+func (s *store) works() bool { return s.writer != nil && s.health() == "ok" }
+
 // health is "ok", or what is wrong with the journal.
 func (s *store) health() string {
 	if s.openErr != nil {
@@ -233,6 +287,14 @@ func (s *store) health() string {
 		return s.lastErr.Error()
 	}
 	return "ok"
+}
+
+// sync waits until everything given to save before is on the disk.
+func (s *store) sync(ctx context.Context) error {
+	if s.writer == nil {
+		return nil // said once, when it was opened
+	}
+	return s.savePending(ctx)
 }
 
 // flush writes what is still queued, as far as ctx allows.
