@@ -186,17 +186,17 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{"s": seco
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
 h1{font-size:1.4rem} .pass{color:#0a7d33} .fail,.refused,.aborted{color:#b3261e}
 table{border-collapse:collapse;width:100%;margin:1rem 0} th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d8dee6;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap} p.meta{color:#57606a}
+.t td:nth-child(3){width:75%} h2{font-size:1.15rem} td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap} p.meta{color:#57606a}
 </style></head><body>
 <h1>Drill {{.Drill}} ({{.Level}}): <span class="{{.Verdict}}">{{.Verdict}}</span></h1>
 <p class="meta">{{.ID}} · {{.Started.Format "2006-01-02 15:04:05 MST"}}{{with .Host}} · {{.}}{{end}} · scenario {{.Scenario}}</p>
 {{with .Why}}<p class="fail">{{.}}</p>{{end}}
 {{with .Hypothesis}}<p><b>Hypothesis.</b> {{.}}</p>{{end}}
-<table><tr><th>detected after</th><th>decided after</th><th>reason</th><th>margin at the decision</th><th>plan through after</th></tr>
-<tr><td>{{s .DetectedS "never"}}</td><td>{{s .DecidedS "never"}}</td><td>{{.Reason}}</td><td>{{s .MarginS "unknown"}}</td><td>{{s .StoppedS "-"}}</td></tr></table>
+{{if .Timeline}}<table><tr><th>detected after</th><th>decided after</th><th>reason</th><th>margin at the decision</th><th>plan through after</th></tr>
+<tr><td>{{s .DetectedS "never"}}</td><td>{{s .DecidedS "never"}}</td><td>{{.Reason}}</td><td>{{s .MarginS "unknown"}}</td><td>{{s .StoppedS "-"}}</td></tr></table>{{end}}
 {{if .Objectives}}<h2>Objectives</h2><table><tr><th>objective</th><th>wanted</th><th>measured</th><th></th></tr>
 {{range .Objectives}}<tr><td>{{.Name}}</td><td>{{.Want}} {{.Unit}}</td><td>{{s .Got "nothing"}}</td><td class="{{if .Pass}}pass{{else}}fail{{end}}">{{pass .Pass}}</td></tr>{{end}}</table>{{end}}
-<h2>Time line</h2><table><tr><th>s</th><th>what</th><th></th></tr>
-{{range .Timeline}}<tr><td class="n">{{printf "%.1f" .AtS}}</td><td>{{.What}}</td><td>{{.Text}}</td></tr>{{end}}</table>
+{{if .Timeline}}<h2>Time line</h2><table class="t"><tr><th>s</th><th>what</th><th></th></tr>
+{{range .Timeline}}<tr><td class="n">{{printf "%.1f" .AtS}}</td><td>{{.What}}</td><td>{{.Text}}</td></tr>{{end}}</table>{{end}}
 </body></html>
 `))
