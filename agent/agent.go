@@ -51,6 +51,7 @@ type Agent struct {
 
 	updates chan update
 	calls   chan func()
+	notices chan string          // for the service manager
 	view    atomic.Pointer[View] // what readers see; replaced by the loop
 
 	store   *store
@@ -102,6 +103,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		opts: opts, log: opts.Log, clock: opts.Clock,
 		updates:   make(chan update, 64),
 		calls:     make(chan func()),
+		notices:   make(chan string, 8),
 		metrics:   export.NewMetrics(opts.Version),
 		ready:     make(chan struct{}),
 		listening: make(chan struct{}),
@@ -151,6 +153,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return collectors.RunHost(ctx, 30*time.Second, func(h dodai.Host) { a.send(ctx, update{host: &h}) })
 	})
 	group.Go(func() error { return a.runTextfile(ctx) })
+	group.Go(func() error { return a.runNotify(ctx) })
 	return a.end(ctx, group)
 }
 

@@ -52,6 +52,7 @@ type loopState struct {
 	stop       context.CancelFunc // ends the present generation of collectors
 	collected  <-chan struct{}    // closed when all of that generation have ended; nil: there was none
 	readyTold  bool
+	fedAt      time.Duration // when the watchdog was
 	savedAt    time.Duration
 }
 
@@ -65,7 +66,7 @@ func (a *Agent) start(ctx context.Context, group *errgroup.Group) {
 func (a *Agent) run(ctx context.Context) error {
 	a.emit(dodai.Event{Name: dodai.EventAgentStarted, Text: "the agent has started, mode " + string(a.loop.cfg.Mode),
 		Fields: map[string]any{"version": a.opts.Version, "mode": string(a.loop.cfg.Mode)}})
-	a.opts.Notify("READY=1")
+	a.notify("READY=1")
 	a.resumeDown()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -108,7 +109,7 @@ func (a *Agent) drain() {
 // sleep is how long the loop may wait for something to happen.
 func (a *Agent) sleep() time.Duration {
 	d := tick
-	if w := a.opts.Watchdog / 3; w > 0 {
+	if w := a.opts.Watchdog / 4; w > 0 {
 		d = min(d, w)
 	}
 	if next := a.loop.decision.Next; next > 0 {
@@ -117,9 +118,32 @@ func (a *Agent) sleep() time.Duration {
 	return max(d, time.Millisecond)
 }
 
+// feedWatchdog says that the loop decides, four times as often as asked.
 func (a *Agent) feedWatchdog() {
-	if a.opts.Watchdog > 0 {
-		a.opts.Notify("WATCHDOG=1")
+	l, now := &a.loop, a.clock()
+	if w := a.opts.Watchdog; w > 0 && (l.fedAt == 0 || now-l.fedAt >= w/4) {
+		l.fedAt = now
+		a.notify("WATCHDOG=1")
+	}
+}
+
+// notify hands a message for the service manager over and does not wait.
+func (a *Agent) notify(state string) {
+	select {
+	case a.notices <- state:
+	default: // it does not listen
+	}
+}
+
+// runNotify tells the service manager, which may hang, for as long as ctx lasts.
+func (a *Agent) runNotify(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case state := <-a.notices:
+			a.opts.Notify(state)
+		}
 	}
 }
 
