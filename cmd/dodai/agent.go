@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -56,10 +56,15 @@ nothing of a shutdown that has begun.`,
 }
 
 func runAgent(cmd *cobra.Command, f agentFlags) error {
-	log, err := newLogger(cmd, f.logLevel)
+	queue := newLogQueue(cmd.ErrOrStderr())
+	defer queue.close(100 * time.Millisecond)
+	log, err := newLogger(queue, f.logLevel)
 	if err != nil {
 		return err
 	}
+	hangup := make(chan os.Signal, 1) // from the beginning: by default it ends the process
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	cfg, err := loadConfig(f)
 	if err != nil {
 		return &exitError{exitUsage, err}
@@ -75,16 +80,16 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(ctx) })
-	group.Go(func() error { return reloadOnHangup(ctx, a, log) })
+	group.Go(func() error { return reloadOnHangup(ctx, a, hangup) })
 	return group.Wait()
 }
 
-func newLogger(cmd *cobra.Command, level string) (*slog.Logger, error) {
+func newLogger(w io.Writer, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, usageError("--log-level is %q, want debug, info, warn or error", level)
 	}
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l})), nil
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
 }
 
 // loadConfig reads the configuration. Where there is none and none was asked for, the
@@ -135,20 +140,15 @@ func watchdog() time.Duration {
 	return time.Duration(usec) * time.Microsecond
 }
 
-func reloadOnHangup(ctx context.Context, a *agent.Agent, log *slog.Logger) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+// reloadOnHangup reads the configuration again at each SIGHUP. What came of it is an
+// event, which the agent logs.
+func reloadOnHangup(ctx context.Context, a *agent.Agent, hangup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
-			if err := a.Reload(ctx); err != nil {
-				log.Error("the old configuration stays in force", "err", err)
-			} else {
-				log.Info("the configuration was read again")
-			}
+			_ = a.Reload(ctx)
 		}
 	}
 }

@@ -24,8 +24,8 @@ func checkCmd() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := config.Load(*path, all.Find)
 		if err != nil {
-			if problems, ok := errors.AsType[config.Problems](err); ok && *asJSON {
-				if err := printJSON(cmd.OutOrStdout(), problems); err != nil {
+			if *asJSON {
+				if err := printJSON(cmd.OutOrStdout(), problemsOf(*path, err)); err != nil {
 					return err
 				}
 			}
@@ -42,4 +42,15 @@ func checkCmd() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// problemsOf is what --json prints: a file that cannot be read is one problem as well.
+func problemsOf(path string, err error) config.Problems {
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		return problems
+	}
+	if one, ok := errors.AsType[config.Problem](err); ok {
+		return config.Problems{one}
+	}
+	return config.Problems{{File: path, What: err.Error()}}
 }

@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -18,6 +23,9 @@ import (
 func socketFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("socket", defaultSocket, "Unix socket of the agent")
 }
+
+// answerLimit is how long the agent may take to answer one request.
+const answerLimit = 30 * time.Second
 
 // client talks to the local agent.
 type client struct {
@@ -28,6 +36,7 @@ type client struct {
 func newClient(socket string) *client {
 	var dialer net.Dialer
 	c := &client{socket: socket}
+	c.http.Timeout = answerLimit
 	c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dialer.DialContext(ctx, "unix", socket)
 	}}
@@ -68,9 +77,24 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) error
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
+// explain says what went wrong in the operator's words.
 func (c *client) explain(err error) error {
-	if os.IsPermission(err) || strings.Contains(err.Error(), "permission denied") {
-		return fmt.Errorf("no permission to ask the agent at %s: run as root or as a member of its group", c.socket)
+	what := err
+	if e, ok := errors.AsType[*url.Error](err); ok { // which only says that it was a GET
+		what = e.Err
 	}
-	return fmt.Errorf("no agent answers at %s: is it running (systemctl status dodai)? %w", c.socket, err)
+	errno, isErrno := errors.AsType[syscall.Errno](err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("no permission to ask the agent at %s: run as root or as a member of its group", c.socket)
+	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the agent at %s does not answer: is it stopped (systemctl status dodai)?", c.socket)
+	case isErrno && len(c.socket) > 107:
+		return fmt.Errorf("no agent answers at %s: a socket's name has at most 107 characters", c.socket)
+	case isErrno:
+		what = errno
+	}
+	return fmt.Errorf("no agent answers at %s: %w; is it running (systemctl status dodai), and with this --socket?", c.socket, what)
 }

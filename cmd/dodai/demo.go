@@ -39,6 +39,7 @@ a tabletop drill is run, and its report is written. It takes less than 45 s.`,
 			say = cmd.ErrOrStderr()
 		}
 		result, err := runDemo(cmd.Context(), say, *keep)
+		result.Outage.Steps = emptyList(result.Outage.Steps)
 		if err == nil && *asJSON {
 			err = printJSON(cmd.OutOrStdout(), result)
 		}
@@ -119,12 +120,12 @@ func (d *demo) configuration() string {
 	return fmt.Sprintf(`# The simulated rack. On a real server this is /etc/dodai/dodai.yaml.
 mode: armed
 ups:
-  - {name: u1, driver: megatec, port: %s}
-  - {name: u2, driver: snmp, address: "%s", options: {community: public}, poll: 1s}
+  - {name: u1, driver: megatec, port: %q}
+  - {name: u2, driver: snmp, address: %q, options: {community: public}, poll: 1s}
 psus:
-  - {name: bmc, driver: dummy, port: %s}
+  - {name: bmc, driver: dummy, port: %q}
 arrays:
-  - {name: md, driver: dummy, port: %s}
+  - {name: md, driver: dummy, port: %q}
 wiring:
   - {psu: "10.1", ups: u1, feed: A}
   - {psu: "10.2", ups: u2, feed: B}
@@ -268,7 +269,8 @@ func (d *demo) recharge(ctx context.Context) error {
 	const enough = 15 * time.Second
 	for {
 		v := d.agent.View()
-		low := v.Snapshot.Device("u1").Reading.Status.Has(dodai.LB)
+		u1 := v.Snapshot.Device("u1")
+		low := u1 == nil || u1.Reading == nil || u1.Reading.Status.Has(dodai.LB)
 		if m := v.Decision.Margin; m != nil && *m >= enough && !low {
 			d.line("the batteries are charged again, margin %s", d.margin())
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,12 @@ func drillCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drill",
 		Short: "Rehearse an outage, and read the reports",
-		Args:  exactly(0, "a sub-command"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("%s: unknown command %q, want run, list, report or abort; see `%[1]s --help`", cmd.CommandPath(), args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cmd.Help(); err != nil {
 				return err
@@ -119,7 +125,7 @@ func drillListCmd() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), reports)
+			return printJSON(cmd.OutOrStdout(), emptyList(reports))
 		}
 		rows := [][]string{{"ID", "DRILL", "LEVEL", "VERDICT", "WHEN"}}
 		for _, r := range reports {
@@ -135,6 +141,9 @@ func drillReportCmd() *cobra.Command {
 	socket, asJSON := socketFlag(cmd), jsonFlag(cmd)
 	format := cmd.Flags().String("format", "text", "text, json or html")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains([]string{"text", "json", "html"}, *format) {
+			return usageError("--format is %q, want text, json or html", *format)
+		}
 		var res agent.DrillResult
 		if err := newClient(*socket).do(cmd.Context(), "GET", "/v1/drills/"+url.PathEscape(args[0]), nil, &res); err != nil {
 			return err
@@ -147,19 +156,24 @@ func drillReportCmd() *cobra.Command {
 			return printJSON(cmd.OutOrStdout(), res.Report)
 		case *format == "html":
 			return res.Report.WriteHTML(cmd.OutOrStdout())
-		case *format == "text":
-			return res.Report.WriteText(cmd.OutOrStdout())
 		}
-		return usageError("--format is %q, want text, json or html", *format)
+		return res.Report.WriteText(cmd.OutOrStdout())
 	}
 	return cmd
 }
 
 func drillAbortCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "abort", Short: "Abort the drill that is running", Args: exactly(0, "none")}
-	socket := socketFlag(cmd)
+	socket, asJSON := socketFlag(cmd), jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return newClient(*socket).do(cmd.Context(), "DELETE", "/v1/drills", nil, nil)
+		if err := newClient(*socket).do(cmd.Context(), "DELETE", "/v1/drills", nil, nil); err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), map[string]bool{"aborted": true})
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "the drill was aborted; `dodai drill list` shows its report")
+		return err
 	}
 	return cmd
 }

@@ -80,7 +80,7 @@ func report(err error, stderr io.Writer) int {
 	case problems: // begins with file:line:column, as editors and scripts expect it
 		fmt.Fprintln(stderr, err)
 	default:
-		fmt.Fprintf(stderr, "dodai: %v\n", err)
+		fmt.Fprintf(stderr, "dodai: %s\n", plain(err))
 	}
 	if has {
 		return e.code

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -53,8 +55,12 @@ type probed struct {
 	reading dodai.Reading
 }
 
-// probeDevice is the name a device has that stands in no configuration.
-const probeDevice = "probe"
+// hangGrace is how long after its deadline a driver may still come back.
+const hangGrace = time.Second
+
+// probeName is the name of a device that stands in no configuration: where it is, or
+// nothing for the machine itself.
+func probeName(opts map[string]string) string { return cmp.Or(opts["address"], opts["port"]) }
 
 func probe(ctx context.Context, driver string, args []string, timeout time.Duration) (probed, error) {
 	factory, ok := all.Find(driver)
@@ -68,17 +74,14 @@ func probe(ctx context.Context, driver string, args []string, timeout time.Durat
 	if timeout <= 0 {
 		return probed{}, usageError("--timeout is %v, want more than 0, for example 10s", timeout)
 	}
-	drv, err := factory.Open(probeDevice, opts, nil)
+	drv, err := factory.Open(probeName(opts), opts, nil)
 	if err != nil {
 		return probed{}, &exitError{exitUsage, err}
 	}
-	defer drv.Close()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	begin := time.Now()
-	reading, err := pollWithin(ctx, drv, timeout+time.Second)
+	reading, err := pollWithin(ctx, drv, timeout)
 	if err != nil {
-		return probed{}, err
+		return probed{}, named(err, driver, probeName(opts))
 	}
 	if reading.Kind == "" {
 		reading.Kind = factory.Kind
@@ -86,22 +89,39 @@ func probe(ctx context.Context, driver string, args []string, timeout time.Durat
 	return probed{driver, time.Since(begin), reading}, nil
 }
 
-// pollWithin polls, and gives a driver up that does not honour its deadline.
-func pollWithin(ctx context.Context, drv drivers.Driver, limit time.Duration) (dodai.Reading, error) {
+// named makes sure that an error says which device it is about.
+func named(err error, driver, device string) error {
+	if _, ok := errors.AsType[*drivers.Error](err); ok {
+		return err
+	}
+	return &drivers.Error{Driver: driver, Device: device, Op: "poll", Err: err}
+}
+
+// pollWithin polls once and closes the driver, and gives one up that does not honour
+// its deadline: it is never closed while it polls.
+func pollWithin(ctx context.Context, drv drivers.Driver, timeout time.Duration) (dodai.Reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	type answer struct {
 		r   dodai.Reading
 		err error
 	}
 	done := make(chan answer, 1)
 	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- answer{err: fmt.Errorf("the driver has a bug, please report it: %v", p)}
+			}
+		}()
 		r, err := drv.Poll(ctx)
+		_ = drv.Close() // the process ends with it anyway
 		done <- answer{r, err}
 	}()
 	select {
 	case a := <-done:
 		return a.r, a.err
-	case <-time.After(limit):
-		return dodai.Reading{}, fmt.Errorf("%w: the driver did not come back within %v", drivers.ErrUnreachable, limit)
+	case <-time.After(timeout + hangGrace):
+		return dodai.Reading{}, fmt.Errorf("%w: the driver did not come back within %v", drivers.ErrUnreachable, timeout+hangGrace)
 	}
 }
 

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/dodai-agent/dodai/drivers"
+)
+
+// plain is the text of an error as an operator reads it. A driver's error names the
+// device and the operation; what the layers below add to that (the ends of a socket,
+// the name of a system call) is left out.
+func plain(err error) string {
+	text := err.Error()
+	if _, ok := errors.AsType[*drivers.Error](err); !ok {
+		return text
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		text = strings.Replace(text, e.Error(), e.Err.Error(), 1)
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		text = strings.Replace(text, e.Error(), e.Err.Error(), 1)
+	}
+	if e, ok := errors.AsType[*os.SyscallError](err); ok {
+		text = strings.Replace(text, e.Error(), e.Err.Error(), 1)
+	}
+	for _, late := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded} {
+		text = strings.ReplaceAll(text, late.Error(), "no answer in time")
+	}
+	return text
+}
