@@ -140,6 +140,12 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the component has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Exit waits for the component's end and returns its exit status, -1 after a signal.
+func (p *Process) Exit() int {
+	<-p.done
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // Output is what the component has printed so far.
 func (p *Process) Output() string { return p.out.String() }
 
