@@ -125,8 +125,12 @@ func (d *daemon) term(when string) {
 	}
 	exit, took := d.Exit(), time.Since(begin)
 	d.t.Logf("%s: ends in %v with %d", when, took.Round(time.Millisecond), exit)
-	if took > 2*time.Second || exit != 0 {
-		d.t.Errorf("%s: ends in %v with %d, want 2 s at most and 0\n%s", when, took, exit, d.Output())
+	limit := 2 * time.Second
+	if !exact { // what hangs is left behind after 1.7 s, and a busy machine is late
+		limit += time.Second
+	}
+	if took > limit || exit != 0 {
+		d.t.Errorf("%s: ends in %v with %d, want %v at most and 0\n%s", when, took, exit, limit, d.Output())
 	}
 }
 
