@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dodai-agent/dodai/agent/policy"
+)
+
+func memoryAt(onBattery time.Duration) policy.Memory {
+	return policy.Memory{UPS: map[string]policy.UPSMemory{
+		"u1": {OnBattery: policy.Mark{At: onBattery, Set: true}, Line: policy.LineAbsent},
+	}}
+}
+
+func TestRestorePolicy(t *testing.T) {
+	wall := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	saved := policyState{stamp{"boot-1", 1000 * time.Second, wall}, memoryAt(900 * time.Second)}
+	data, err := json.Marshal(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name string
+		now  stamp
+		want time.Duration // when u1 went on battery, on the new clock
+	}{
+		{"the same boot", stamp{"boot-1", 1010 * time.Second, wall.Add(10 * time.Second)}, 900 * time.Second},
+		{"the same boot, the wall clock set back", stamp{"boot-1", 1010 * time.Second, wall.Add(-time.Hour)}, 900 * time.Second},
+		// 60 s after it was saved, 20 s after the boot: 100 s before the save is 140 s before the boot.
+		{"after a reboot", stamp{"boot-2", 20 * time.Second, wall.Add(60 * time.Second)}, -140 * time.Second},
+		// A clock that went back tells nothing: as if no time had passed.
+		{"after a reboot, the wall clock set back", stamp{"boot-2", 20 * time.Second, wall.Add(-time.Hour)}, -80 * time.Second},
+		{"no boot id to compare", stamp{"", 1010 * time.Second, wall.Add(10 * time.Second)}, 900 * time.Second},
+		{"a clock that begins anew in the same boot", stamp{"boot-1", 5 * time.Second, wall.Add(10 * time.Second)}, -105 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m, err := restorePolicy(data, tc.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.UPS["u1"].OnBattery; !got.Set || got.At != tc.want {
+				t.Errorf("on battery since %v (set %v), want %v", got.At, got.Set, tc.want)
+			}
+		})
+	}
+	if _, err := restorePolicy([]byte(`{"memory":7}`), stamp{}); err == nil || !strings.Contains(err.Error(), "memory of the policy") {
+		t.Errorf("a damaged memory gives %v, want an error that says what it was", err)
+	}
+}
+
+func TestRestoreDown(t *testing.T) {
+	data, err := json.Marshal(downState{stamp: stamp{BootID: "boot-1"}, Reason: policy.ReasonLB, Done: []string{"one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := restoreDown(data, stamp{BootID: "boot-1"})
+	if err != nil || d == nil || d.Reason != policy.ReasonLB || !d.done()["one"] || d.done()["two"] {
+		t.Errorf("in the same boot: %+v, %v; want the shutdown with step one done", d, err)
+	}
+	for _, boot := range []string{"boot-2", ""} {
+		if d, err := restoreDown(data, stamp{BootID: boot}); d != nil || err != nil {
+			t.Errorf("in boot %q: %+v, %v; want none", boot, d, err)
+		}
+	}
+	if d, err := restoreDown([]byte("null"), stamp{BootID: "boot-1"}); d != nil || err != nil {
+		t.Errorf("after it was forgotten: %+v, %v; want none", d, err)
+	}
+	if _, err := restoreDown([]byte("{"), stamp{BootID: "boot-1"}); err == nil {
+		t.Error("a damaged state is no error")
+	}
+}
+
+func TestMarkDoneOnce(t *testing.T) {
+	d := &downState{}
+	d.markDone("one")
+	d.markDone("one")
+	if len(d.Done) != 1 {
+		t.Errorf("done %v, want one once", d.Done)
+	}
+}

@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/journal"
+	"github.com/dodai-agent/dodai/agent/shutdown"
+)
+
+func openTestStore(t *testing.T, dir string) *store {
+	t.Helper()
+	s, err := openStore(t.Context(), dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+func flushed(t *testing.T, s *store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	s.flush(ctx)
+}
+
+func TestStoreKeepsTheLatestOfEachState(t *testing.T) {
+	dir := newSite(t).file("state")
+	s := openTestStore(t, dir)
+	for range 100 {
+		s.save("policy", []byte("old"))
+	}
+	s.save("policy", []byte("new"))
+	s.save("early", []byte("{}"))
+	if err := s.saveNow(t.Context(), "shutdown", []byte("down")); err != nil {
+		t.Fatal(err)
+	}
+	s.event(dodai.Event{Name: dodai.EventMainsLost, Device: "u1"})
+	s.event(dodai.Event{Name: dodai.EventMainsRestored, Device: "u1"})
+	s.measured(shutdown.Progress{Step: "one", Phase: shutdown.PhaseDone, Took: time.Second}, time.Now())
+	s.measured(shutdown.Progress{Step: "one", Phase: shutdown.PhaseFailed, Took: 2 * time.Second, Drill: "d"}, time.Now())
+	flushed(t, s)
+	s.close()
+
+	s = openTestStore(t, dir)
+	for key, want := range map[string]string{"policy": "new", "early": "{}", "shutdown": "down", "never": ""} {
+		if got := string(s.load(t.Context(), key)); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	events, err := s.events(t.Context(), 1)
+	if err != nil || len(events) != 1 || events[0].Name != dodai.EventMainsRestored {
+		t.Errorf("the newest event is %v, %v; want mains_restored", events, err)
+	}
+	if events, err = s.events(t.Context(), 10); err != nil || len(events) != 2 || events[0].Name != dodai.EventMainsLost {
+		t.Errorf("events %v, %v; want mains_lost first", events, err)
+	}
+	s.loadDurations(t.Context(), []string{"one", "unknown"})
+	if runs := s.durations("one"); len(runs) != 2 || !runs[0].Complete || runs[1].Complete || runs[1].Took != 2*time.Second {
+		t.Errorf("runs of step one: %+v, want a complete one of 1 s and one cut off at 2 s", runs)
+	}
+	if s.health() != "ok" || !s.works() {
+		t.Errorf("health %q", s.health())
+	}
+}
+
+// What was put back because the disk refused it never replaces what came later.
+func TestStorePutBack(t *testing.T) {
+	s := &store{pending: map[string]version{}, latest: map[string]uint64{"a": 3, "b": 1, "c": 2}}
+	s.pending["c"] = version{2, []byte("newer")}
+	s.took = []journal.Duration{{Step: "later"}}
+	s.putBack(map[string]version{
+		"a": {2, []byte("older, and a newer one was written")}, "b": {1, []byte("latest")}, "c": {1, []byte("older")},
+	}, []journal.Duration{{Step: "earlier"}})
+	if _, back := s.pending["a"]; back {
+		t.Error("an old state would be written over a newer one")
+	}
+	if got := string(s.pending["b"].data); got != "latest" {
+		t.Errorf("b is pending as %q, want it put back", got)
+	}
+	if got := string(s.pending["c"].data); got != "newer" {
+		t.Errorf("c is pending as %q, want the newer one", got)
+	}
+	if len(s.took) != 2 || s.took[0].Step != "earlier" {
+		t.Errorf("durations %+v, want them in their order", s.took)
+	}
+}
+
+// A disk that hangs costs saveNow its context, and what was given is written later.
+func TestStoreHangingDisk(t *testing.T) {
+	site := newSite(t)
+	s := openTestStore(t, site.file("state"))
+	release := site.blockJournal()
+	defer release()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := s.saveNow(ctx, "shutdown", []byte("first"))
+	if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 500*time.Millisecond {
+		t.Errorf("saveNow = %v after %v, want the deadline after 0.1 s", err, took)
+	}
+	if s.works() || s.health() == "ok" {
+		t.Error("the journal is said to work")
+	}
+	began = time.Now()
+	for range 1000 {
+		s.save("policy", []byte("memory"))
+		s.save("shutdown", []byte("second"))
+		s.event(dodai.Event{Name: dodai.EventMainsLost})
+	}
+	if took := time.Since(began); took > 500*time.Millisecond {
+		t.Errorf("1000 saves took %v beside a hanging disk, want them not to wait", took)
+	}
+	release()
+	eventually(t, "the states to be written", func() bool {
+		return string(s.load(t.Context(), "shutdown")) == "second" && string(s.load(t.Context(), "policy")) == "memory"
+	})
+	eventually(t, "the journal to be well again", s.works)
+}
+
+// Two agents on one state would both shut the machine down.
+func TestStoreIsHeldByOneAgent(t *testing.T) {
+	site := newSite(t)
+	openTestStore(t, site.file("state"))
+	if _, err := openStore(t.Context(), site.file("state"), slog.New(slog.DiscardHandler)); !errors.Is(err, journal.ErrLocked) {
+		t.Errorf("a second agent gets %v, want journal.ErrLocked", err)
+	}
+	if _, err := New(t.Context(), site.options(plain)); !errors.Is(err, journal.ErrLocked) {
+		t.Errorf("New = %v, want journal.ErrLocked", err)
+	}
+}
+
+// Without a journal everything goes on, and says so.
+func TestStoreWithoutAJournal(t *testing.T) {
+	site := newSite(t)
+	if err := os.WriteFile(site.file("state"), []byte("no folder"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openTestStore(t, filepath.Join(site.file("state"), "below"))
+	s.event(dodai.Event{Name: dodai.EventMainsLost})
+	s.save("policy", []byte("x"))
+	s.measured(shutdown.Progress{Step: "one", Phase: shutdown.PhaseDone, Took: time.Second}, time.Now())
+	if err := s.saveNow(t.Context(), "shutdown", nil); err == nil {
+		t.Error("saveNow without a journal succeeded")
+	}
+	if err := s.sync(t.Context()); err != nil {
+		t.Errorf("sync = %v, want nothing to wait for", err)
+	}
+	if s.load(t.Context(), "policy") != nil || len(s.durations("one")) != 1 {
+		t.Errorf("durations %v, want what was measured in this run", s.durations("one"))
+	}
+	if _, err := s.events(t.Context(), 10); err == nil || !strings.Contains(err.Error(), "no journal") {
+		t.Errorf("events = %v, want an error that says why there are none", err)
+	}
+	if s.works() || s.health() == "ok" {
+		t.Errorf("health is %q, want what is wrong", s.health())
+	}
+	s.loadDurations(t.Context(), []string{"one"})
+	flushed(t, s)
+}
