@@ -53,6 +53,7 @@ func TestContract(t *testing.T) {
 		{"version 1", snmpups.Both, map[string]string{"version": "1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			extra := map[string]string{"timeout": "150ms", "retries": "1"}
 			maps.Copy(extra, tc.extra)
 			driverstest.Run(t, driverstest.Suite{

@@ -172,6 +172,7 @@ func TestVersion3(t *testing.T) {
 		{"MD5", "DES", "MD5", "DES"},
 	} {
 		t.Run(tc.auth+" "+tc.priv, func(t *testing.T) {
+			t.Parallel()
 			addr := startSnmpsim(t, walks, "--v3-user=dodai", "--v3-auth-key=auth-secret", "--v3-auth-proto="+tc.simAuth,
 				"--v3-priv-key=priv-secret", "--v3-priv-proto="+tc.simPriv)
 			opts := map[string]string{
