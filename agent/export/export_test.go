@@ -3,8 +3,10 @@ package export
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/dodai-agent/dodai"
@@ -33,11 +36,12 @@ func site() State {
 	ups := &dodai.DeviceState{Name: "u1", Kind: dodai.KindUPS, Driver: "megatec", At: 95 * time.Second, Polls: 3, StaleAfter: 15 * time.Second, Reading: &dodai.Reading{
 		Kind: dodai.KindUPS, Device: dodai.Device{Manufacturer: "APC", Model: "Smart-UPS \"X\" 750", Serial: "A\xff1", Firmware: "9.1"},
 		Status: dodai.OB | dodai.DISCHRG,
-		Vars: dodai.Vars{dodai.BatteryCharge: dodai.Num(29), dodai.BatteryRuntime: dodai.Num(480), dodai.InputVoltage: dodai.Num(0),
-			dodai.UPSLoad: dodai.Num(41.5), dodai.UPSTestResult: dodai.Text("passed")},
+		Vars: dodai.Vars{dodai.BatteryCharge: dodai.Num(29), dodai.BatteryRuntime: dodai.Num(480), dodai.BatteryVoltage: dodai.Num(51.5),
+			dodai.InputVoltage: dodai.Num(3), dodai.OutputVoltage: dodai.Num(229), dodai.UPSLoad: dodai.Num(41.5),
+			dodai.UPSRealpower: dodai.Num(333), dodai.UPSTemperature: dodai.Num(31), dodai.UPSTestResult: dodai.Text("passed")},
 	}}
 	arrays := &dodai.DeviceState{Name: "md", Kind: dodai.KindArrays, Driver: "md", At: 99 * time.Second, StaleAfter: time.Minute, Reading: &dodai.Reading{Kind: dodai.KindArrays, Arrays: []dodai.Array{
-		{ID: "md0", Level: "raid6", State: dodai.ArrayRebuilding, Missing: new(1), Failing: []string{"sda"}, Spares: new(0), Activity: dodai.ActivityRecover, Percent: new(12.3), ToleranceLeft: new(1)},
+		{ID: "md0", Level: "raid6", State: dodai.ArrayRebuilding, Missing: new(1), Failing: []string{"sda"}, Spares: new(2), Activity: dodai.ActivityRecover, Percent: new(12.3), ToleranceLeft: new(1)},
 		{ID: "md1", Level: "raid0", State: dodai.ArrayOptimal},
 	}}}
 	disks := &dodai.DeviceState{Name: "disks", Kind: dodai.KindDisks, Driver: "smartctl", At: 10 * time.Second, StaleAfter: time.Hour, Reading: &dodai.Reading{Kind: dodai.KindDisks, Disks: []dodai.Disk{
@@ -112,13 +116,14 @@ func TestValues(t *testing.T) {
 	for _, line := range []string{
 		`dodai_ups_status{flag="OB",ups="u1"} 1`, `dodai_ups_status{flag="OL",ups="u1"} 0`,
 		`dodai_ups_battery_charge_ratio{ups="u1"} 0.29`, `dodai_ups_load_ratio{ups="u1"} 0.415`,
-		`dodai_ups_battery_runtime_seconds{ups="u1"} 480`, `dodai_ups_input_volts{ups="u1"} 0`,
+		`dodai_ups_battery_runtime_seconds{ups="u1"} 480`, `dodai_ups_input_volts{ups="u1"} 3`,
+		`dodai_ups_battery_volts{ups="u1"} 51.5`, `dodai_ups_output_volts{ups="u1"} 229`, `dodai_ups_realpower_watts{ups="u1"} 333`, `dodai_ups_temperature_celsius{ups="u1"} 31`,
 		`dodai_ups_reading_age_seconds{ups="u1"} 7`, `dodai_ups_on_battery_seconds{ups="u1"} 62`, `dodai_ups_on_battery_seconds{ups="u2"} 0`,
 		`dodai_power_margin_seconds 300`, `dodai_shutdown_need_seconds 120`, `dodai_mode_armed 1`,
 		`dodai_device_up{device="u1",driver="megatec",kind="ups"} 1`, `dodai_device_up{device="u2",driver="snmp",kind="ups"} 0`,
 		`dodai_device_polls_total{device="u2"} 1`, `dodai_device_poll_failures_total{device="u2"} 1`, `dodai_device_poll_failures_total{device="u1"} 0`,
 		`dodai_psu_state{psu="10.2",state="input_lost"} 1`, `dodai_psu_state{psu="10.2",state="ok"} 0`,
-		`dodai_array_state{array="md0",state="rebuilding"} 1`, `dodai_array_tolerance_members{array="md0"} 1`,
+		`dodai_array_state{array="md0",state="rebuilding"} 1`, `dodai_array_tolerance_members{array="md0"} 1`, `dodai_array_spare_members{array="md0"} 2`,
 		`dodai_disk_verdict{disk="/dev/sda",verdict="warning"} 1`, `dodai_disk_verdict{disk="/dev/bus/0 megaraid,3",verdict="unreadable"} 1`,
 		`dodai_disk_power_on_seconds{disk="/dev/sda"} 4.4442e+07`,
 		`dodai_alert{alert="on_battery",device="u1"} 1`, `dodai_alert{alert="redundancy_lost",device=""} 1`,
@@ -130,7 +135,7 @@ func TestValues(t *testing.T) {
 			t.Errorf("page lacks %s", line)
 		}
 	}
-	for _, absent := range []string{`dodai_ups_output_volts{`, `dodai_ups_status{flag="OB",ups="u2"}`, `dodai_psu_watts{psu="10.2"}`, `dodai_array_tolerance_members{array="md1"}`} {
+	for _, absent := range []string{`dodai_ups_input_volts{ups="u2"}`, `dodai_ups_status{flag="OB",ups="u2"}`, `dodai_psu_watts{psu="10.2"}`, `dodai_array_tolerance_members{array="md1"}`} {
 		if strings.Contains(page, absent) {
 			t.Errorf("page has %s, which nobody measured", absent)
 		}
@@ -165,9 +170,10 @@ func TestPromtool(t *testing.T) {
 // TestNothingSpoilsThePage has what would make the library refuse the whole page.
 func TestNothingSpoilsThePage(t *testing.T) {
 	twice := &dodai.Reading{PSUs: []dodai.PSU{{ID: "1", State: dodai.PSUOK}, {ID: "1", State: dodai.PSUFailed}, {ID: "1"}, {ID: "\xff"}, {ID: "\xfe"}},
-		Disks:  []dodai.Disk{{Device: "/dev/sda"}, {Device: "/dev/sda"}},
-		Arrays: []dodai.Array{{ID: "c0/v1", State: "odd"}, {ID: "c0/v1"}}}
-	odd := &dodai.Reading{Status: dodai.OL, Vars: dodai.Vars{dodai.InputVoltage: dodai.Num(zero() / zero())}}
+		Disks:      []dodai.Disk{{Device: "/dev/sda"}, {Device: "/dev/sda"}},
+		Redundancy: []dodai.Redundancy{{Domain: "system", State: dodai.RedundancyFull}},
+		Arrays:     []dodai.Array{{ID: "c0/v1", State: "odd"}, {ID: "c0/v1"}}}
+	odd := &dodai.Reading{Vars: dodai.Vars{dodai.InputVoltage: dodai.Num(math.NaN()), dodai.OutputVoltage: dodai.Num(math.Inf(1)), dodai.BatteryVoltage: dodai.Num(math.Inf(-1))}}
 	m := NewMetrics("\xff")
 	m.Set(State{Snapshot: &dodai.Snapshot{Devices: []*dodai.DeviceState{
 		{Name: "a", Reading: twice}, {Name: "b", Reading: twice}, {Name: "c", Kind: dodai.KindUPS, Reading: odd}, {Name: "c", Kind: dodai.KindUPS, Reading: odd},
@@ -178,17 +184,19 @@ func TestNothingSpoilsThePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`dodai_psu_state{psu="1",state="ok"} 1`, `dodai_psu_state{psu="a/1",state="failed"} 1`, `dodai_psu_state{psu="b/1",state="ok"} 1`} {
+	for _, want := range []string{`dodai_psu_state{psu="1",state="ok"} 1`, `dodai_psu_state{psu="a/1",state="failed"} 1`, `dodai_psu_state{psu="b/1",state="ok"} 1`,
+		`dodai_array_state{array="c0/v1",state="optimal"} 0`, `dodai_array_state{array="b/c0/v1",state="optimal"} 0`,
+		`dodai_redundancy_state{domain="system",state="full"} 1`, `dodai_redundancy_state{domain="b/system",state="full"} 1`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("page lacks %s", want)
 		}
 	}
-	if strings.Contains(string(text), "dodai_ups_input_volts{") {
-		t.Error("page shows a voltage that is no number")
+	for _, absent := range []string{"_volts{", "dodai_ups_status{", "dodai_psu_input{", "dodai_host_info{"} {
+		if strings.Contains(string(text), absent) {
+			t.Errorf("page has %s, which is not known or no number", absent)
+		}
 	}
 }
-
-func zero() float64 { return 0 }
 
 func TestBeforeTheFirstState(t *testing.T) {
 	text, err := NewMetrics("1").text()
@@ -225,6 +233,9 @@ func TestHTTP(t *testing.T) {
 	get := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+		if h := w.Header(); strings.HasSuffix(path, "z") && (h.Get("Content-Type") != "text/plain; charset=utf-8" || h.Get("Cache-Control") != "no-store") {
+			t.Errorf("%s: headers %v, want plain text that is not cached", path, h)
+		}
 		return w.Code, w.Body.String()
 	}
 	for _, c := range []struct {
@@ -328,10 +339,122 @@ func TestRunTextfileReportsEdges(t *testing.T) {
 		time.Sleep(50 * time.Second)
 		cancel()
 		synctest.Wait()
+		done, end := context.WithCancel(t.Context())
+		end()
+		metrics(t).RunTextfile(done, path, time.Second, func(err error) { got = append(got, fmt.Sprint("again: ", err)) }) // no news
 		if diff := cmp.Diff([]string{"true", "false"}, got); diff != "" {
 			t.Errorf("reports of failure, -want +got:\n%s", diff)
 		}
 	})
+}
+
+// TestWhatIsNotKnown has a decision without a margin, and a host of which little is known.
+func TestWhatIsNotKnown(t *testing.T) {
+	page := func(h dodai.Host) string {
+		m := NewMetrics("1")
+		m.Set(State{Snapshot: &dodai.Snapshot{Host: h}, Decision: &policy.Decision{Need: time.Minute}})
+		text, err := m.text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, c := range []struct {
+		host        dodai.Host
+		info, bytes bool
+	}{
+		{dodai.Host{}, false, false},
+		{dodai.Host{Uptime: time.Hour, Load1: 1}, false, false},
+		{dodai.Host{Name: "db1"}, true, false},
+		{dodai.Host{Kernel: "6.1"}, true, false},
+		{dodai.Host{MemTotal: 1}, true, true},
+	} {
+		got := page(c.host)
+		if info, bytes := strings.Contains(got, HostInfo+"{"), strings.Contains(got, HostMemorySize+" "); info != c.info || bytes != c.bytes {
+			t.Errorf("%+v: info %v, memory %v: want %v, %v", c.host, info, bytes, c.info, c.bytes)
+		}
+		if !strings.Contains(got, ShutdownNeed+" 60") || strings.Contains(got, PowerMargin) || strings.Contains(got, PowerAvailable) {
+			t.Errorf("page\n%s\nwant the need, no margin and nothing available", got)
+		}
+	}
+	m := NewMetrics("1")
+	m.Set(State{})
+	if text, err := m.text(); err != nil || strings.Contains(string(text), ModeArmed) {
+		t.Errorf("page of no snapshot: %v\n%s", err, text)
+	}
+}
+
+// broken is a collector that fails.
+type broken struct{}
+
+func (broken) Describe(chan<- *prometheus.Desc) {}
+
+func (broken) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(errors.New("broken")), errors.New("broken"))
+}
+
+// TestOneCollectorFails: what the others have is served all the same. The textfile has
+// to be whole, or stay as it is.
+func TestOneCollectorFails(t *testing.T) {
+	m := metrics(t)
+	m.runtime.MustRegister(broken{})
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "\ndodai_power_margin_seconds 300\n") {
+		t.Errorf("scrape = %d %.80q, want our metrics", w.Code, w.Body)
+	}
+	m.registry.MustRegister(broken{})
+	path := filepath.Join(t.TempDir(), "dodai.prom")
+	if err := m.WriteTextfile(path); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("WriteTextfile: %v, want the collector's error", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a textfile was written although a part is missing")
+	}
+}
+
+// TestDescribe: a pedantic registry takes nothing that was not described.
+func TestDescribe(t *testing.T) {
+	r := prometheus.NewPedanticRegistry()
+	if err := r.Register(metrics(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Gather(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTextfileErrors has folders where files belong. Nothing is left behind, no
+// descriptor either.
+func TestTextfileErrors(t *testing.T) {
+	m := metrics(t)
+	before := descriptors(t)
+	for _, name := range []string{"dodai.prom", ".dodai.prom.new"} {
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, name, "full"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if err := m.WriteTextfile(filepath.Join(dir, "dodai.prom")); err == nil || !strings.Contains(err.Error(), "dodai.prom") {
+				t.Errorf("a folder called %s: %v, want an error with the path", name, err)
+			}
+		}
+		if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+			t.Errorf("a folder called %s: %d entries, want it alone", name, len(entries))
+		}
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, %d before", after, before)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }
 
 // BenchmarkScrape is a usual server: 1 UPS, 2 PSUs, 4 arrays, 8 disks.
