@@ -142,7 +142,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	a.ctx = ctx
-	a.start(ctx, group)
+	a.start(group)
 	if err := a.serve(ctx, group); err != nil {
 		stop()
 		return errors.Join(err, a.end(ctx, group))

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,9 @@ func (a *Agent) collectorConfig(cfg *config.Config, dev config.Device, f drivers
 		battery = collectors.MinGap
 	}
 	return collectors.Config{
-		Name: dev.Name, Kind: f.Kind, DriverName: f.Name, Driver: drv, Clock: a.clock, Log: log,
+		// Until it has answered, a device is what the list it stands in says: a PDU that
+		// is silent must not count as a UPS.
+		Name: dev.Name, Kind: cmp.Or(dev.Kind, f.Kind), DriverName: f.Name, Driver: drv, Clock: a.clock, Log: log,
 		Timeout:    f.Timeout,
 		StaleAfter: max(minStale, 3*line, cfg.Policy.StaleS.D()),
 		Schedule: collectors.Schedule{
@@ -181,7 +184,11 @@ func (a *Agent) reloadFrom(ctx context.Context) error {
 	}
 	a.store.loadDurations(ctx, stepNames(plan(cfg)))
 	var inLoop error
-	if err := a.call(ctx, func() { inLoop = a.reload(cfg) }); err != nil {
+	if err := a.call(ctx, func() {
+		if inLoop = a.reload(cfg); inLoop == nil {
+			a.decide() // what is asked for next comes from the new configuration
+		}
+	}); err != nil {
 		return err
 	}
 	return inLoop

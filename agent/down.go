@@ -69,7 +69,7 @@ func (a *Agent) goDown() {
 func (a *Agent) resumeDown() {
 	l := &a.loop
 	switch {
-	case l.down == nil || l.down.Finished:
+	case l.down == nil || l.down.Finished || l.executing:
 	case l.cfg.Mode != config.Armed:
 		a.log.Warn("a shutdown had begun; it is not gone on with, because the mode is observe", "reason", l.down.Reason, "done", l.down.Done)
 		l.down = nil

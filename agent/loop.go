@@ -56,16 +56,18 @@ type loopState struct {
 	savedAt    time.Duration
 }
 
-// start begins collecting. It is called once, before the loop runs.
-func (a *Agent) start(ctx context.Context, group *errgroup.Group) {
+// start begins collecting, and decides once from what is remembered, so that whoever
+// asks finds a decision. It is called once, before the loop runs.
+func (a *Agent) start(group *errgroup.Group) {
 	a.loop.group = group
+	a.emit(dodai.Event{Name: dodai.EventAgentStarted, Text: "the agent has started, mode " + string(a.loop.cfg.Mode),
+		Fields: map[string]any{"version": a.opts.Version, "mode": string(a.loop.cfg.Mode)}})
 	a.startCollectors()
+	a.decide()
 }
 
 // run is the loop.
 func (a *Agent) run(ctx context.Context) error {
-	a.emit(dodai.Event{Name: dodai.EventAgentStarted, Text: "the agent has started, mode " + string(a.loop.cfg.Mode),
-		Fields: map[string]any{"version": a.opts.Version, "mode": string(a.loop.cfg.Mode)}})
 	a.notify("READY=1")
 	a.resumeDown()
 	timer := time.NewTimer(0)
