@@ -398,6 +398,8 @@ shutdown:
   command: ["/bin/sh", "-c", "echo off >>%DIR%/order"]
 `
 
-func withMode(text, mode string) string { return strings.Replace(text, "mode: armed", "mode: "+mode, 1) }
+func withMode(text, mode string) string {
+	return strings.Replace(text, "mode: armed", "mode: "+mode, 1)
+}
 
 var errDisk = fmt.Errorf("%w: cable", drivers.ErrUnreachable)
