@@ -58,6 +58,7 @@ golden:
 .PHONY: bench
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	CGO_ENABLED=0 DODAI_BENCH=1 $(GO) test -count=1 -v -run 'Latency|Scrape|SIGTERM' ./e2e
 
 .PHONY: cover
 cover: deps
