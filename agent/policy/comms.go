@@ -49,12 +49,16 @@ func (u *ups) frozen() (since time.Duration, ok bool) {
 }
 
 // blindLimit is how long a UPS last heard on battery may stay silent. It is never less
-// than what makes silence of a failed poll.
+// than what makes silence of a failed poll. What the battery gave while no agent ran is
+// not left any more.
 func (u *ups) blindLimit() time.Duration {
 	limit := u.cfg.CommsLostBattS.D()
 	if last := u.mem.LastRuntime; last.OK {
-		half := time.Duration(min(last.V, 1e8) / 2 * float64(time.Second))
-		limit = min(limit, half-u.budget())
+		left := time.Duration(min(last.V, 1e8) * float64(time.Second))
+		if u.mem.running() {
+			left -= max(0, u.s.AgentStartedAt-u.mem.LineAt)
+		}
+		limit = min(limit, left/2-u.budget())
 	}
 	return max(limit, u.cfg.StaleS.D())
 }

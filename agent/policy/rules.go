@@ -11,9 +11,13 @@ import (
 // are tried in the order in which their reasons should be given.
 func (u *ups) judge() {
 	m := &u.mem
-	for _, rule := range []func() (Reason, string){
+	rules := []func() (Reason, string){
 		u.judgeFSD, u.judgeTimer, u.judgeLB, u.judgeRuntime, u.judgeCharge, u.judgeTime, u.judgeSilence, u.judgeMetrics,
-	} {
+	}
+	if u.unheard() && !u.doomed() {
+		rules = []func() (Reason, string){u.judgeSilence}
+	}
+	for _, rule := range rules {
 		reason, why := rule()
 		if reason == ReasonNone {
 			continue
@@ -25,11 +29,18 @@ func (u *ups) judge() {
 	switch {
 	case u.doom == ReasonNone:
 		u.why = u.healthy()
-	case m.Doomed == "" || m.Doomed == ReasonNone:
+	case !u.doomed():
 		m.DoomedAt = u.now
 	}
 	m.Doomed = u.doom
 }
+
+// doomed reports whether the feed was doomed in the decision before.
+func (u *ups) doomed() bool { return u.mem.Doomed != "" && u.mem.Doomed != ReasonNone }
+
+// unheard reports whether the UPS still has to answer for the first time since the agent
+// started. Until then nothing new follows from what is remembered: the outage may be over.
+func (u *ups) unheard() bool { return u.mem.Heard.At < u.s.AgentStartedAt && !u.silent() }
 
 func (u *ups) judgeFSD() (Reason, string) {
 	if u.mem.FSD.Set && !u.mem.FSDLatch {
@@ -48,8 +59,7 @@ func (u *ups) judgeTimer() (Reason, string) {
 // stands reports whether a trouble is confirmed and still there. For a feed that is
 // doomed already it has to be gone for riseHold: a rise does not extend a deadline.
 func (u *ups) stands(r *Run) bool {
-	doomed := u.mem.Doomed != "" && u.mem.Doomed != ReasonNone
-	return r.confirmed(u.cfg) && (!r.Good.Set || doomed)
+	return r.confirmed(u.cfg) && (!r.Good.Set || u.doomed())
 }
 
 func (u *ups) judgeLB() (Reason, string) {

@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+// restart is the agent coming back at seconds, with what it remembers read from disk.
+func (w *world) restart(seconds float64) {
+	w.t.Helper()
+	var mem Memory
+	if err := json.Unmarshal([]byte(asJSON(w.t, w.mem)), &mem); err != nil {
+		w.t.Fatal(err)
+	}
+	snap := *w.snap
+	snap.At, snap.AgentStartedAt, snap.Devices = at(seconds), at(seconds), nil
+	for _, d := range w.snap.Devices {
+		c := *d
+		c.Reading, c.At, c.Polls, c.Failures = nil, 0, 0, 0
+		snap.Devices = append(snap.Devices, &c)
+	}
+	w.snap, w.mem = &snap, mem
+	w.decide(at(seconds))
+}
+
+// TestRestart: what is remembered of an outage counts, but nothing new follows from it
+// before the UPS has answered or is known to be silent.
+func TestRestart(t *testing.T) {
+	limit := func(c *Config) { c.MaxOnBattS = new(Seconds(100)) }
+	for _, tc := range []struct {
+		name   string
+		change func(*Config)
+		before string
+		at     float64
+		after  string
+		want   Reason
+	}{
+		{"the limit has passed, not heard yet", limit, "0 u1 OB charge=90", 150, "151 u1 fails", ReasonNone},
+		{"the mains are back", limit, "0 u1 OB charge=90", 150, "151 u1 fails\n152 u1 OL charge=90", ReasonNone},
+		{"they are not", limit, "0 u1 OB charge=90", 150, "151 u1 fails\n152 u1 OB charge=80", ReasonMaxOnBatt},
+		{"silent", limit, "0 u1 OB charge=90", 150, "164.9 u1 fails", ReasonNone},
+		{"silent for good", limit, "0 u1 OB charge=90", 150, "165 u1 fails", ReasonMaxOnBatt},
+		{"answers without saying anything", limit, "0 u1 OB charge=90", 150, "151 u1 charge=80", ReasonNone},
+		{"no metrics", nil, "0 u1 OB", 150, "151 u1 fails", ReasonNone},
+		{"an early LB, no longer trusted too little", func(c *Config) { c.LBTrustS = new(Seconds(60)) },
+			"0 u1 OB LB charge=90 runtime=900\n2 u1 OB LB charge=90 runtime=898", 90, "91 u1 fails", ReasonNone},
+		{"doomed already", nil, "0 u1 OB charge=15\n2 u1 OB charge=15", 10, "11 u1 fails", ReasonCharge},
+		{"silence counts from the start on", nil, "0 u1 OB charge=90", 150, "209.9 u1 fails", ReasonNone},
+		{"for as long as ever", nil, "0 u1 OB charge=90", 150, "210 u1 fails", ReasonCommsOnBatt},
+		{"a runtime that ran on while it was away", nil, "0 u1 OB runtime=600", 200, "219.9 u1 fails", ReasonNone},
+		{"leaves less time to wait", nil, "0 u1 OB runtime=600", 200, "220 u1 fails", ReasonCommsOnBatt},
+		{"silent on line", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, "0 u1 OL", 150, "189.9 u1 fails", ReasonNone},
+		{"silent on line for too long", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, "0 u1 OL", 150, "190 u1 fails", ReasonPathOutage},
+		{"nothing moved before", nil, "0 u1 OB charge=90\n4 u1 OB charge=90", 200, "201 u1 OB charge=90\n319 u1 OB charge=90", ReasonNone},
+		{"nothing moves since", nil, "0 u1 OB charge=90\n4 u1 OB charge=90", 200, "201 u1 OB charge=90\n320 u1 OB charge=90", ReasonCommsOnBatt},
+		{"FSD set while it was away", nil, "0 u1 OL", 150, "150 u1 OL FSD", ReasonFSD},
+		{"charge low while it was away", nil, "0 u1 OB charge=90", 150, "150 u1 OB charge=15\n152 u1 OB charge=15", ReasonCharge},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, tc.change)
+			w.play(tc.before)
+			w.restart(tc.at)
+			w.play(tc.after)
+			if w.last.Reason != tc.want {
+				t.Errorf("%s, want %s", w.last.Explanation, tc.want)
+			}
+		})
+	}
+}
+
+// TestNotHeardSinceTheRestart: one that never answers is judged when it counts as silent.
+func TestNotHeardSinceTheRestart(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxOnBattS = new(Seconds(100)) })
+	w.play("0 u1 OB charge=90")
+	w.restart(150)
+	if want := at(165); w.last.Next != want {
+		t.Errorf("next decision at %v, want %v", w.last.Next-start, 165*time.Second)
+	}
+	if w.last.Fast["u1"] != true || !w.last.UPS("u1").OnBattery {
+		t.Error("an outage that is remembered is not polled fast")
+	}
+}
