@@ -1,6 +1,7 @@
 # make demo      the simulated rack and the real agent in one process
 # make test      everything, against real components where there are any
 # make check     gofmt, vet, fix, staticcheck, tidy, an arm64 build; runs no test
+# make sim-long  every power scenario with many random seeds
 # make race fuzz e2e golden bench cover packages
 
 GO       ?= go
@@ -39,6 +40,10 @@ test: deps
 .PHONY: race
 race: deps
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: sim-long
+sim-long:
+	DODAI_LONG=1 $(GO) test -count=1 -timeout 30m -run 'Scenarios$$' ./agent/drill
 
 .PHONY: e2e
 e2e: deps
