@@ -295,6 +295,7 @@ func (a *Agent) getDrill(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, DrillResult{Report: report})
 }
 
+// listDrills answers the reports, newest first.
 func (a *Agent) listDrills(w http.ResponseWriter, _ *http.Request) {
 	reports := []*drill.Report{}
 	files, err := filepath.Glob(filepath.Join(a.reportDir(), "*.json"))
@@ -302,12 +303,12 @@ func (a *Agent) listDrills(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	slices.Reverse(files) // ids begin with the time
 	for _, f := range files {
 		if r, err := a.Report(strings.TrimSuffix(filepath.Base(f), ".json")); err == nil {
 			reports = append(reports, r)
 		}
 	}
+	slices.SortStableFunc(reports, func(a, b *drill.Report) int { return b.Started.Compare(a.Started) })
 	writeJSON(w, reports)
 }
 
