@@ -52,10 +52,10 @@ type entry struct {
 	bad     bool                // has a mistake already that makes others
 }
 
-func (d *decoder) deviceList(section string, kind dodai.Kind, into *[]Device) reader {
-	return d.list(section, "[{name: u1, driver: megatec, port: /dev/ttyS0}]", func(n ast.Node) {
+func (d *decoder) deviceList(section, example string, kind dodai.Kind, into *[]Device) field {
+	return field{section, section + ": " + example, d.list(section, example, func(n ast.Node) {
 		*into = append(*into, d.device(section, kind, n))
-	})
+	})}
 }
 
 func (d *decoder) device(section string, kind dodai.Kind, n ast.Node) Device {

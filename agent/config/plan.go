@@ -74,6 +74,7 @@ func (d *decoder) unit(into *string) reader {
 func (d *decoder) early(s *Step) reader {
 	return func(n ast.Node) {
 		var e Early
+		before := len(d.problems)
 		span := func(key string, into **Duration) field {
 			return field{key, key + ": 60s", func(n ast.Node) {
 				*into = new(Duration)
@@ -88,7 +89,7 @@ func (d *decoder) early(s *Step) reader {
 				d.number("below_charge_pct", "percent", 1, 100, "80", e.BelowChargePct)(n)
 			}},
 		})
-		if len(seen) == 0 && !isScalar(n) {
+		if len(seen) == 0 && len(d.problems) == before {
 			d.problem(nodeAt(n), "early without a condition", "on_battery, below_margin or below_charge_pct", "early: {on_battery: 60s}")
 		}
 		s.Early = &e

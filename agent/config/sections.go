@@ -18,11 +18,11 @@ import (
 // root reads the whole file.
 func (d *decoder) root(n ast.Node) {
 	d.object(n, "the file", []field{
-		{"ups", "ups: [{name: u1, driver: megatec, port: /dev/ttyS0}]", d.deviceList("ups", dodai.KindUPS, &d.cfg.UPS)},
-		{"arrays", "arrays: [{name: md, driver: md}]", d.deviceList("arrays", dodai.KindArrays, &d.cfg.Arrays)},
-		{"disks", "disks: [{name: disks, driver: smartctl}]", d.deviceList("disks", dodai.KindDisks, &d.cfg.Disks)},
-		{"psus", "psus: [{name: bmc, driver: ipmi}]", d.deviceList("psus", dodai.KindPSUs, &d.cfg.PSUs)},
-		{"pdus", "pdus: [{name: pdu1, driver: snmp, address: \"192.0.2.10:161\"}]", d.deviceList("pdus", dodai.KindPDU, &d.cfg.PDUs)},
+		d.deviceList("ups", "[{name: u1, driver: megatec, port: /dev/ttyS0}]", dodai.KindUPS, &d.cfg.UPS),
+		d.deviceList("arrays", "[{name: md, driver: md}]", dodai.KindArrays, &d.cfg.Arrays),
+		d.deviceList("disks", "[{name: disks, driver: smartctl}]", dodai.KindDisks, &d.cfg.Disks),
+		d.deviceList("psus", "[{name: bmc, driver: ipmi}]", dodai.KindPSUs, &d.cfg.PSUs),
+		d.deviceList("pdus", `[{name: pdu1, driver: snmp, address: "192.0.2.10:161"}]`, dodai.KindPDU, &d.cfg.PDUs),
 		{"wiring", "wiring: [{psu: \"10.1\", ups: u1, feed: A}]", d.list("wiring", "[{psu: \"10.1\", ups: u1}]", d.path)},
 		{"host", "host: {name: db1}", d.host},
 		{"mode", "mode: observe", d.mode},
