@@ -16,12 +16,13 @@ import (
 
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/drivers"
+	"github.com/dodai-agent/dodai/drivers/all"
 )
 
 // fake are drivers with the options real ones have, so that these tests do not depend
 // on which drivers are built in.
 func fake(name string) (drivers.Factory, bool) {
-	i := strings.Index(" megatec snmp md smartctl ipmi nut ", " "+name+" ")
+	i := strings.Index(" megatec snmp md smartctl ipmi nut dummy ", " "+name+" ")
 	if i < 0 || name == "" {
 		return drivers.Factory{}, false
 	}
@@ -50,11 +51,19 @@ func fake(name string) (drivers.Factory, bool) {
 		f.Kind = dodai.KindPSUs
 		f.Options = []drivers.Option{{Key: "address", Help: "host:port"}, {Key: "user", Help: "name"}, {Key: "password", Help: "password", Secret: true}}
 		f.New = func(cfg drivers.Config) (drivers.Driver, error) {
-			if p := cfg.Options["password"]; len(p) > 16 {
+			p := cfg.Options["password"]
+			switch {
+			case len(p) > 16:
 				return nil, &drivers.OptionError{Key: "password", Got: p, Want: "at most 16 characters"}
+			case cfg.Options["user"] == "odd":
+				return nil, errors.New("no luck with " + p)
+			case cfg.Options["user"] == "needy":
+				return nil, &drivers.OptionError{Key: "address", Want: "an address", Missing: true}
 			}
 			return nothing{}, nil
 		}
+	case "dummy":
+		f.AnyKind = true
 	case "nut":
 		f.Options = []drivers.Option{{Key: "address", Help: "host:port", Default: "127.0.0.1:3493"}, {Key: "ups", Help: "name"}}
 	}
@@ -250,7 +259,8 @@ func TestParseDuration(t *testing.T) {
 		{"120s", 2 * time.Minute, nil}, {"2m", 2 * time.Minute, nil}, {"1h30m", 90 * time.Minute, nil}, {"30d", 30 * day, nil},
 		{"2y", 2 * year, nil}, {"1w2d3h", 219 * time.Hour, nil}, {"0.5s", 500 * time.Millisecond, nil},
 		{"120", 0, errNoUnit}, {"0", 0, errNoUnit}, {"1e3", 0, errNoUnit},
-		{"", 0, errNotTime}, {"soon", 0, errNotTime}, {"300y", 0, errNotTime}, {"9223372036854775807d", 0, errNotTime}, {"1d-2h", 0, errNotTime}, {"12:30", 0, errNotTime},
+		{"", 0, errNotTime}, {"soon", 0, errNotTime}, {"300y", 0, errNotTime}, {"9223372036854775807d", 0, errNotTime}, {"1d-2h", 0, errNotTime}, {"-1s", -time.Second, nil}, {"d", 0, errNotTime}, {"1d2", 0, errNotTime}, {"1q", 0, errNotTime},
+		{"106751d23h47m16s", 9223372036 * time.Second, nil}, {"106751d23h47m17s", 0, errNotTime}, {"106752d", 0, errNotTime}, {"99999999999999999999d", 0, errNotTime}, {"12:30", 0, errNotTime},
 	} {
 		if got, err := parseDuration(c.in); got != c.want || err != c.err {
 			t.Errorf("parseDuration(%q) = %v, %v; want %v, %v", c.in, got, err, c.want, c.err)
@@ -271,14 +281,16 @@ func write(t *testing.T, name, data string, mode os.FileMode) string {
 	return path
 }
 
+// load is Load, with the file called f in what it says.
 func load(path string) (*Config, error) {
-	data, mode, err := read(path, maxSize+1)
+	c, err := Load(path, fake)
 	if err != nil {
-		return nil, err
+		return nil, errors.New(strings.ReplaceAll(err.Error(), path, "f"))
 	}
-	d := newDecoder("f", fake, fakeNames)
-	d.files = &files{dir: filepath.Dir(path)}
-	return d.run(data, func() { d.permissions(mode) })
+	for i := range c.Warnings {
+		c.Warnings[i].File = "f"
+	}
+	return c, nil
 }
 
 func TestLoadUnreadable(t *testing.T) {
@@ -321,7 +333,8 @@ func TestSecretFiles(t *testing.T) {
 		{"empty", write(t, "empty", "\n", 0o600), "is empty: want"},
 		{"two lines", write(t, "two", "a\nb\n", 0o600), "has more than one line: want"},
 		{"device", "/dev/zero", "zero is no regular file"},
-		{"long", write(t, "long", strings.Repeat("x", 5000), 0o600), "has more than 4096 bytes"},
+		{"long", write(t, "long", strings.Repeat("x", 4097), 0o600), "has more than 4096 bytes"},
+		{"as long as it may be", write(t, "4096", strings.Repeat("x", 4096), 0o600), "password is ********: want at most 16 characters"},
 		{"refused by the driver", write(t, "17", strings.Repeat("x", 17), 0o600), "f:5:22: password is ********: want at most 16 characters"},
 	} {
 		if _, err := load(conf(c.path)); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -330,17 +343,24 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
+// TestSecretBesideTheFile: whether or not the driver could read such a file by itself.
 func TestSecretBesideTheFile(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "dodai.yaml")
-	for name, data := range map[string]string{"dodai.yaml": "psus: [{name: bmc, driver: ipmi, options: {password_file: pw}}]", "pw": "x"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
+	long := strings.Repeat("x", 20)
+	for data, want := range map[string]string{"x": "x", "x\r\n": "x", "x y\n": "x y", long: long} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "dodai.yaml")
+		for name, data := range map[string]string{"dodai.yaml": "psus: [{name: bmc, driver: ipmi, address: b, options: {password_file: pw}}]", "pw": data} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	c, err := load(path)
-	if err != nil || c.PSUs[0].Secrets["password"] != "x" {
-		t.Errorf("load: %+v, %v; want the password x", c, err)
+		c, err := Load(path, all.Find)
+		if err != nil || !cmp.Equal(c.PSUs[0].DriverOptions(), map[string]string{"address": "b", "password": want}) {
+			t.Errorf("password file %q: %+v, %v; want the password %q", data, c, err, want)
+		}
+		if c, err := Parse(path, []byte("psus: [{name: bmc, driver: ipmi, address: b, options: {password_file: none}}]"), all.Find); err != nil {
+			t.Errorf("Parse looked at a file: %+v, %v", c, err)
+		}
 	}
 }
 
@@ -356,6 +376,9 @@ func TestWarnings(t *testing.T) {
 		{"password in an open file", inline, 0o644, []string{"f:2:51: a password in a file that everybody on this host can read"}},
 		{"open password file", strings.Replace(inline, "password: s3cret", "password_file: "+open, 1), 0o644, []string{"f:2:56: " + open + " can be read by everybody"}},
 		{"writable", "mode: observe", 0o664, []string{"f:1:1: the file can be written by others (mode 0664)"}},
+		{"the default community in an open file", "ups: [{name: a, driver: snmp, address: x, options: {community: public, version: 1}}]", 0o644, nil},
+		{"a community in an open file", "ups: [{name: a, driver: snmp, address: x, options: {community: rack, version: 1}}]", 0o644, []string{"f:1:64: a password in a file"}},
+		{"two of them, in order", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nwiring: [{psu: x, ups: a}]", 0o622, []string{"f:1:1: the file can be written", "f:1:32: ups b feeds"}},
 		{"armed without a UPS", "mode: armed", 0o600, []string{"f:1:7: mode is armed without a UPS"}},
 		{"a UPS that feeds nothing", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nwiring: [{psu: x, ups: a}]", 0o600, []string{"f:1:32: ups b feeds no power supply"}},
 	} {
@@ -378,13 +401,21 @@ func TestWarnings(t *testing.T) {
 
 func TestScenarioFile(t *testing.T) {
 	scenario := write(t, "storm.yaml", "id: S", 0o644)
-	conf := "drills: [{name: d, scenario: %s}]"
-	if _, err := load(write(t, "dodai.yaml", fmt.Sprintf(conf, scenario), 0o600)); err != nil {
-		t.Error(err)
+	conf := filepath.Join(filepath.Dir(scenario), "dodai.yaml")
+	for name, want := range map[string]string{scenario: scenario, "storm.yaml": scenario, "./storm.yaml": scenario, "mains_loss": "mains_loss"} {
+		if err := os.WriteFile(conf, fmt.Appendf(nil, "drills: [{name: d, scenario: %s}]", name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := load(conf); err != nil || c.Drills[0].Scenario != want {
+			t.Errorf("scenario %s: %+v, %v; want %s, which is found from any folder", name, c, err, want)
+		}
 	}
-	_, err := load(write(t, "dodai.yaml", fmt.Sprintf(conf, "none.yaml"), 0o600))
-	if want := "f:1:30: scenario none.yaml: no such file or directory"; err == nil || !strings.HasPrefix(err.Error(), want) {
+	_, err := load(write(t, "dodai.yaml", "drills: [{name: d, scenario: none.yaml}]", 0o600))
+	if want := "f:1:30: scenario none.yaml: no such file or directory: want a file that can be read, for example /etc/dodai/scenarios/storm.yaml"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)
+	}
+	if c, err := parse("drills: [{name: d, scenario: ./none}]"); err != nil || c.Drills[0].Scenario != "./none" {
+		t.Errorf("Parse looked for a file: %+v, %v", c, err)
 	}
 }
 

@@ -142,7 +142,7 @@ func (d *decoder) driver(section string, e *entry) {
 		return
 	}
 	e.SecretKeys = secretKeys(f)
-	if d.shared(e) && d.secrets(f, e) {
+	if d.shared(e) && d.secrets(e) {
 		d.openable(f, e)
 	}
 	for _, o := range f.Options {
@@ -191,9 +191,9 @@ func (d *decoder) shared(e *entry) bool {
 }
 
 // secrets reads the files that KEY_file options name, where KEY is a secret option of
-// the driver. A driver that takes KEY_file itself reads the file itself; it is only
-// looked at.
-func (d *decoder) secrets(f drivers.Factory, e *entry) bool {
+// the driver. A driver that could read the file by itself is given the secret all the
+// same: it does not know the configuration's folder.
+func (d *decoder) secrets(e *entry) bool {
 	before := len(d.problems)
 	for _, key := range e.SecretKeys {
 		path := e.Options[key+fromFile]
@@ -208,15 +208,9 @@ func (d *decoder) secrets(f drivers.Factory, e *entry) bool {
 		if d.files != nil {
 			secret = d.secretFile(e.values[key+fromFile], key, path)
 		}
-		if !takes(f, key+fromFile) {
-			e.setSecret(key, secret)
-		}
+		e.setSecret(key, secret)
 	}
 	return len(d.problems) == before
-}
-
-func takes(f drivers.Factory, key string) bool {
-	return slices.ContainsFunc(f.Options, func(o drivers.Option) bool { return o.Key == key })
 }
 
 func (e *entry) setSecret(key, secret string) {

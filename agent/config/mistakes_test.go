@@ -50,12 +50,14 @@ var mistakes = []struct {
 	{"unbalanced", "ups: [", []string{`f:1:6: not YAML: `}},
 	{"unterminated text", "mode: \"armed", []string{`f:1:7: not YAML: could not find end character`}},
 	{"not UTF-8", "mode: \xff", []string{`f:1:7: byte 0xff is not UTF-8: want a file in UTF-8`}},
+	{"delete character", "mode: a\x7f", []string{`f:1:8: control character 0x7f`}},
 	{"control character", "mode:\n  a\x00b", []string{`f:2:4: control character 0x00: want plain text`}},
 	{"deep nesting", "ups: " + strings.Repeat("[", 100000), []string{`f:1:22: nested more than 16 deep: want the keys of this file`}},
 	{"deep dashes", strings.Repeat("- ", 100000), []string{`f:1:33: nested more than 16 deep`}},
 
 	// Durations and numbers.
 	{"need without unit", "shutdown: {need: 120}", []string{`f:1:18: need is 120, a number without a unit: want a duration from 1s to 1d, for example 120s`}},
+	{"need negative without unit", "shutdown: {need: -5}", []string{`f:1:18: need is -5, a number without a unit: want a duration from 1s to 1d, for example 120s`}},
 	{"need 0", "shutdown: {need: 0s}", []string{`f:1:18: need is "0s": want a duration from 1s to 1d, for example 120s`}},
 	{"need negative", "shutdown: {need: -5s, reserve: -1s}", []string{`f:1:18: need is "-5s": want`, `f:1:32: reserve is "-1s": want a duration from 0s to 1d, for example 60s`}},
 	{"need is a word", "shutdown: {need: long}", []string{`f:1:18: need is "long": want a duration`}},
@@ -90,6 +92,14 @@ var mistakes = []struct {
 	{"secret and its file", "psus: [{name: a, driver: ipmi, options: {password: x, password_file: y}}]", []string{`f:1:42: both password and password_file: want one of them, for example password_file:`}},
 	{"file of no secret", "psus: [{name: a, driver: ipmi, options: {user_file: y}}]", []string{`f:1:42: driver ipmi has no option "user_file"`}},
 
+	{"driver that cannot", "pdus: [{name: a, driver: md}]", []string{`f:1:26: driver md, which reads arrays, in pdus: want a driver that reads pdus, for example driver: dummy`}},
+	{"no options at all", "disks: [{name: a, driver: smartctl, options: {x: y}}]", []string{`f:1:47: driver smartctl has no option "x": want none`}},
+	{"secret with a slip, no example of one", "ups: [{name: a, driver: snmp, address: x, options: {comunity: x}}]", []string{`f:1:53: driver snmp has no option "comunity" (did you mean "community"?): want one of address, community, version`}},
+	{"driver that gives up", "psus:\n  - {name: a, driver: ipmi, options: {user: odd, password: s3cret}}", []string{"f:2:5: device a: ipmi a: options: no luck with ********: want options the driver can use, for example those that `dodai drivers` lists"}},
+	{"option the driver misses", "psus:\n  - {name: a, driver: ipmi, options: {user: needy}}", []string{`f:2:5: address is missing: want an address`}},
+	{"two mistakes of a device", "ups: [{name: a, driver: megatec, port: /dev/x, poll: 0s, options: {baud: fast}}]", []string{`f:1:54: poll is "0s"`}}, // the driver is asked once the rest is right
+	{"both port and address twice", "ups: [{name: a, driver: snmp, address: x, options: {address: y}}]", []string{`f:1:53: address again, after line 1: want it once, as a key of the device, for example address: "127.0.0.1:161"`}},
+
 	// Wiring and arming.
 	{"wiring to an unknown UPS", "ups: [{name: u1, driver: nut}]\nwiring:\n  - {psu: x, ups: u2}", []string{`f:3:5: wiring names the unknown UPS "u2" (did you mean "u1"?): want the name of a UPS below ups, for example ups: u1`}},
 	{"wiring to an unknown PDU", "pdus: [{name: pdu1, driver: snmp, address: x}]\nwiring:\n  - {psu: x, outlet: pdu2/3}", []string{`f:3:5: wiring names the unknown PDU "pdu2"`}},
@@ -97,6 +107,7 @@ var mistakes = []struct {
 	{"wiring to nowhere", "wiring:\n  - psu: x", []string{`f:2:5: wiring of psu x leads nowhere`}},
 	{"wiring twice", "wiring: [{psu: x, feed: A}, {psu: x, feed: A}]", []string{`f:1:29: the same wiring again`}},
 	{"armed on a guess", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nmode: armed", []string{`f:2:7: mode is armed with 2 UPSes, and nothing says how many of them the host needs: want wiring, or policy.min_supplies, for example policy: {min_supplies: 1}`}},
+	{"armed on a guess, three UPSes", "ups: [{name: a, driver: nut}, {name: b, driver: nut}, {name: c, driver: nut}]\nmode: armed", []string{`f:2:7: mode is armed with 3 UPSes`}},
 	{"more supplies than UPSes", "ups: [{name: a, driver: nut}]\npolicy: {min_supplies: 2}", []string{`f:2:10: min_supplies is 2 with 1 UPSes: the host would be shut down at once: want at most 1`}},
 	{"mode in capitals", "mode: Armed", []string{`f:1:7: mode is "Armed" (did you mean "armed"?): want one of observe, armed`}},
 
@@ -138,6 +149,35 @@ var mistakes = []struct {
 	}},
 }
 
+// right are files without a mistake, and without a warning, that look a little like one.
+var right = []string{
+	"mode: armed\nups: [{name: a, driver: nut}]",
+	"mode: armed\nups: [{name: a, driver: nut}, {name: b, driver: nut}]\npolicy: {min_supplies: 2}",
+	"mode: armed\nups: [{name: a, driver: nut}, {name: b, driver: nut}]\nwiring: [{psu: x, ups: a}, {psu: y, ups: b}]",
+	"ups: [{name: a, driver: nut}, {name: b, driver: nut}]",
+	"policy: {min_supplies: 2}", // the UPSes are still to be written
+	"ups: [{name: a, driver: dummy}]\narrays: [{name: b, driver: dummy}]\npdus: [{name: c, driver: dummy}]",
+	"ups: [{name: a, driver: megatec, options: {port: /dev/x}}]",
+	"pdus: [{name: a, driver: nut}]",
+	"wiring: [{psu: x, outlet: pdu9/3}]", // no PDU is read
+	"pdus: [{name: a, driver: nut}]\nwiring: [{psu: x, outlet: left}]",
+	"wiring: [{psu: x, feed: A}, {psu: x, feed: B}]",
+	"drills: [{name: a, scenario: mains_loss}, {name: b, scenario: mains_loss}]",
+	"shutdown: {steps: [{name: a, unit: a.service}, {name: b, unit: a.service}]}",
+	"host: {name: \ufffd}",
+	"# first\n---\n# second\nmode: observe # third\n...\n# fourth\n",
+	"hooks:\n  - on:\n" + strings.Repeat("    - mains_lost\n", 20) + "    command: [a]\n",
+	"mode: observe\n" + strings.Repeat("#", maxSize-14),
+}
+
+func TestRight(t *testing.T) {
+	for _, in := range right {
+		if c, err := parse(in); err != nil || len(c.Warnings) > 0 {
+			t.Errorf("%.200q: %v, %+v; want nothing to complain about", in, err, c)
+		}
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for _, c := range mistakes {
 		t.Run(c.name, func(t *testing.T) {
@@ -167,5 +207,8 @@ func TestSuggestions(t *testing.T) {
 	want := map[string]string{"nmae": "name", "Driver": "driver", "prot": "port", "addres": "address", "opts": "", "pol": "poll", "x": "", "timeout": "", "": ""}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if d := distance(strings.Repeat("a", 65), strings.Repeat("a", 65)); d != 64 {
+		t.Errorf("distance of texts too long to compare: %d, want 64", d)
 	}
 }
