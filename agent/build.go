@@ -19,9 +19,6 @@ import (
 // maxBackoff is the longest pause between two polls of a device that stays silent.
 const maxBackoff = time.Minute
 
-// minStale is the shortest time after which a reading counts as stale.
-const minStale = 15 * time.Second
-
 // configure replaces the configuration: the policy, the hooks, the snapshot's list of
 // devices and the collectors, which start when the loop runs. It changes nothing when
 // it returns an error.
@@ -98,7 +95,7 @@ func (a *Agent) collectorConfig(cfg *config.Config, dev config.Device, f drivers
 		// is silent must not count as a UPS.
 		Name: dev.Name, Kind: cmp.Or(dev.Kind, f.Kind), DriverName: f.Name, Driver: drv, Clock: a.clock, Log: log,
 		Timeout:    f.Timeout,
-		StaleAfter: max(minStale, 3*line, cfg.Policy.StaleS.D()),
+		StaleAfter: max(3*line, cfg.Policy.StaleS.D()), // as the player of scenarios has it
 		Schedule: collectors.Schedule{
 			Line: line, Battery: battery, Retry: cfg.Policy.RetryS.D(), Retries: 3, MaxBackoff: maxBackoff,
 		},
