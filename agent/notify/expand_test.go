@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +18,9 @@ var outage = dodai.Event{
 	Wall: time.Date(2026, 11, 20, 23, 5, 6, 7e6, time.UTC),
 	Fields: map[string]any{
 		"input_volts": 0.5, "big": 1e21, "took": 90 * time.Second, "flags": []string{"OB", "LB"},
-		"why": reason("lb"), "n": 7, "none": nil, "yes": true, "ups.status": "OB",
+		"why": reason("lb"), "n": 7, "none": nil, "yes": true, "ups.status": "OB", "z9_": "last", "text": "hidden",
+		"at": time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), "map": map[string]int{"a": 1}, "pair": [2]int{1, 2}, "err": errors.New("gone"),
+		"struct": struct{ A int }{1}, "pointer": new(2.5), "mute": make(chan int), "odd": []any{make(chan int)},
 	},
 }
 
@@ -26,7 +30,10 @@ func TestExpand(t *testing.T) {
 		"builtins":                    {"{event} {device} {time} <{drill}>", "mains_lost rack1 2026-11-20T23:05:06.007Z <>"},
 		"nothing is expanded twice":   {"{text}", `lost "mains"; $(reboot) {drill}`},
 		"fields":                      {"{input_volts} {big} {took} {n} {yes} {why}", "0.5 1000000000000000000000 90 7 true lb"},
-		"a field with parts":          {"{flags}", `["OB","LB"]`},
+		"a field with parts":          {"{flags} {map} {pair} {struct} {pointer}", `["OB","LB"] {"a":1} [1,2] {"A":1} 2.5`},
+		"a time, an error":            {"{at} {err}", "2026-01-02T03:04:05.000Z gone"},
+		"no letters but these":        {"{z9_} {9z} {.z} {z:} {z/} {z`} {z{} {a-b}", "last {9z} {.z} {z:} {z/} {z`} {z{} {a-b}"},
+		"a name cut off by another":   {"{abc{event}", "{abcmains_lost"},
 		"a field with a dot":          {"{ups.status}", "OB"},
 		"a field that is not there":   {"a{missing}b{none}c", "abc"},
 		"JSON around it":              {`{"text": "{event}", "n": {n}}`, `{"text": "mains_lost", "n": 7}`},
@@ -41,6 +48,54 @@ func TestExpand(t *testing.T) {
 				t.Errorf("expand(%q) = %q, want %q", tt.in, got, tt.want)
 			}
 		})
+	}
+}
+
+// TestFieldsWithoutJSON: what cannot be marshalled is printed all the same.
+func TestFieldsWithoutJSON(t *testing.T) {
+	for _, name := range []string{"mute", "odd"} {
+		if got := expand("{"+name+"}", valueOf(outage)); !strings.Contains(got, "0x") {
+			t.Errorf("{%s} = %q, want an address", name, got)
+		}
+	}
+}
+
+func TestBounds(t *testing.T) {
+	for _, n := range []int{maxValue - 1, maxValue, maxValue + 1} {
+		if got := bounded(strings.Repeat("x", n)); len(got) != min(n, maxValue) {
+			t.Errorf("%d bytes became %d, want at most %d", n, len(got), maxValue)
+		}
+	}
+	if got := bounded(strings.Repeat("x", maxValue-1) + "é"); len(got) != maxValue-1 {
+		t.Errorf("half a letter is left: %d bytes", len(got))
+	}
+	e := dodai.Event{Fields: map[string]any{}}
+	for i := range 20 {
+		e.Fields[fmt.Sprint("f", i)] = strings.Repeat("x", maxValue)
+	}
+	if n := len(environment(e)) - len(builtins); n != 16 {
+		t.Errorf("%d large fields in the environment, want 16", n)
+	}
+	if got := strings.Map(variable, "azAZ09_`{@[/:-é"); got != "azAZ09_________" {
+		t.Errorf("variable name %q", got)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "acb", 1}, {"abc", "bca", 2}, {"ab", "cd", 2}, {"aab", "bba", 2}, {"xba", "ab", 2},
+		{strings.Repeat("a", 64) + "b", strings.Repeat("a", 64), 0}, // only so much is looked at
+		{strings.Repeat("a", 70), "", 64},
+	} {
+		if got := editDistance(c.a, c.b); got != c.want {
+			t.Errorf("from %q to %q: %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+	if near, d := nearest("ax", []string{"b", "ay", "az"}); near != "ay" || d != 1 {
+		t.Errorf("nearest = %s at %d, want the first of the nearest", near, d)
 	}
 }
 
@@ -122,6 +177,10 @@ func TestValidate(t *testing.T) {
 		"a field not in the list":  {Hook{On: on, Command: []string{"x", "{input_volts}"}}, []string{"took_s"}, "[0].command[1]", "{input_volts}"},
 		"a field in the list":      {Hook{On: on, Command: []string{"x", "{took_s}"}}, []string{"took_s"}, "", ""},
 		"a zero byte":              {Hook{On: on, Command: []string{"x", "a\x00"}}, nil, "[0].command[1]", "zero byte"},
+		"the longest time-out":     {Hook{On: on, Command: ok, Timeout: time.Hour}, nil, "", ""},
+		"a longer time-out":        {Hook{On: on, Command: ok, Timeout: time.Hour + 1}, nil, "[0].timeout", "is 1h0m0.000000001s: want between 0s and 1h, for example 10s"},
+		"a program without a name": {Hook{On: on, Command: []string{"", "x"}}, nil, "[0].command", `is missing: want a program with its arguments, as a list, for example ["/usr`},
+		"the drill":                {Hook{On: on, Command: []string{"x", "{drill} {time} {text} {device} {event}"}}, []string{"took_s"}, "", ""},
 		"a negative time-out":      {Hook{On: on, Command: ok, Timeout: -1}, nil, "[0].timeout", "between 0s and 1h"},
 		"JSON is not a slip of it": {Hook{On: on, Command: []string{"x", `{"evnt": 1}`}}, nil, "", ""},
 	}
@@ -130,6 +189,9 @@ func TestValidate(t *testing.T) {
 			errs := Validate([]Hook{tt.hook}, tt.fields...)
 			if tt.field == "" && len(errs) == 0 {
 				return
+			}
+			if len(errs) == 1 && errs[0].Example == "" && strings.HasSuffix(errs[0].Error(), "for example ") {
+				t.Errorf("%q gives an example that is none", errs[0])
 			}
 			if len(errs) != 1 || errs[0].Field != tt.field || !strings.Contains(errs[0].Error(), tt.text) {
 				t.Errorf("Validate = %v, want one error at %q that says %q", errs, tt.field, tt.text)

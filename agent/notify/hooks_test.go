@@ -1,14 +1,18 @@
 package notify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/dodai-agent/dodai"
 )
@@ -41,6 +45,76 @@ func (r *recorder) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return strings.Join(r.log, "\n")
+}
+
+// TestWhatAProgramGets: its arguments, the event, and no word that the service manager
+// meant for the agent alone.
+func TestWhatAProgramGets(t *testing.T) {
+	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "KEPT"} {
+		t.Setenv(name, "x")
+	}
+	got := make(chan Command, 2)
+	h := New(Config{
+		Hooks: []Hook{{On: dodai.EventNames, Command: []string{"p", strings.Repeat("{text}", 20)}}}, Now: func() time.Duration { return 0 },
+		Run: func(_ context.Context, c Command) (string, error) { got <- c; return "", nil },
+	})
+	h.Handle(dodai.Event{Name: dodai.EventPSULost, Text: strings.Repeat("x", maxValue)})
+	if err := h.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := <-got
+	env := "\n" + strings.Join(c.Env, "\n") + "\n"
+	if c.Timeout != 10*time.Second || len(c.Args) != 2 || len(c.Args[1]) != 100<<10 || !strings.Contains(env, "\nKEPT=x\n") || !strings.Contains(env, "\nDODAI_EVENT=psu_lost\n") {
+		t.Errorf("time-out %v, %d arguments, environment\n%s", c.Timeout, len(c.Args), env)
+	}
+	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"} {
+		if strings.Contains(env, name) {
+			t.Errorf("the program is told %s", name)
+		}
+	}
+}
+
+// TestDefaults runs a real program that fails and has a lot to say.
+func TestDefaults(t *testing.T) {
+	failed := make(chan dodai.Event, 1)
+	var log bytes.Buffer
+	now := time.Duration(0)
+	h := New(Config{
+		Hooks:  []Hook{{On: []dodai.EventName{dodai.EventMainsLost}, Command: []string{"sh", "-c", "echo why; exit 3"}}},
+		Now:    func() time.Duration { now += 2 * time.Second; return now }, // start, end, report
+		Failed: func(e dodai.Event) { failed <- e },
+		Log:    slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	h.Handle(dodai.Event{Name: dodai.EventMainsLost})
+	if err := h.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e := <-failed
+	want := map[string]any{"on": "mains_lost", "took_s": 2.0, "error": "exit status 3", "output": "why"}
+	if diff := cmp.Diff(want, e.Fields); diff != "" || e.At != 6*time.Second || time.Since(e.Wall) > time.Minute {
+		t.Errorf("event %+v, fields -want +got:\n%s", e, diff)
+	}
+	if want := `level=WARN msg="hook failed" hook=0 command=sh event=mains_lost error="exit status 3"`; !strings.Contains(log.String(), want) {
+		t.Errorf("log %s, want %s", log.String(), want)
+	}
+	h = New(Config{Hooks: []Hook{{On: dodai.EventNames, Command: []string{"/nonexistent"}}}, Now: func() time.Duration { return 0 }})
+	h.Handle(dodai.Event{Name: dodai.EventMainsLost}) // nobody wants to know
+	if err := h.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUrgent(t *testing.T) {
+	var urgent []dodai.EventName
+	for _, name := range dodai.EventNames {
+		if Urgent(name) {
+			urgent = append(urgent, name)
+		}
+	}
+	want := []dodai.EventName{dodai.EventShutdownDecided, dodai.EventShutdownStarted, dodai.EventPowerOff, dodai.EventShutdownFailed}
+	if diff := cmp.Diff(want, urgent); diff != "" {
+		t.Error(diff)
+	}
 }
 
 type rig struct {
@@ -147,13 +221,26 @@ func TestUrgentEventsStartAtOnce(t *testing.T) {
 		r.Handle(dodai.Event{Name: dodai.EventShutdownDecided, Device: "decided"})
 		r.Handle(dodai.Event{Name: dodai.EventShutdownStarted, Device: "started"})
 		synctest.Wait()
+		if r.Pending() != 99 {
+			t.Errorf("%d events wait, want 99", r.Pending())
+		}
+		for range 3 { // two workers are busy, the third takes one, two wait
+			r.Handle(dodai.Event{Name: dodai.EventShutdownStarted, Device: "again"})
+		}
+		synctest.Wait()
+		if r.Pending() != 101 {
+			t.Errorf("%d events wait, want 101: three urgent programs at once", r.Pending())
+		}
 		if got := r.String(); !strings.Contains(got, "1s x decided") || !strings.Contains(got, "1s x started") {
 			t.Errorf("ran %q, want both at 1 s although the hook hangs and 99 events wait", got)
 		}
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := r.Close(short)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "99 events dropped") {
+		if ran := strings.Count(r.String(), "\n") + 1; ran != 4 {
+			t.Errorf("%d programs ran, want 4 and none after Close", ran)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "101 events dropped") {
 			t.Errorf("Close = %v, want the deadline and what was dropped", err)
 		}
 	})

@@ -1,8 +1,12 @@
 package notify
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -75,10 +79,49 @@ func TestTimeoutEndsTheWholeGroup(t *testing.T) {
 	t.Error("a grandchild outlived the time-out")
 }
 
+// TestWhatAHookLeavesBehindIsNotWaitedFor: it may hold the output open for long.
+func TestWhatAHookLeavesBehindIsNotWaitedFor(t *testing.T) {
+	start := time.Now()
+	out, err := Process(t.Context(), Command{Args: []string{"/bin/sh", "-c", "sleep 2 & echo done"}, Timeout: 20 * time.Second})
+	if took := time.Since(start); out != "done" || err != nil || took > 1500*time.Millisecond {
+		t.Errorf("%q, %v after %v, want done at once", out, err, took)
+	}
+}
+
+// TestOutcome: who says that a program was killed, and when nothing is wrong.
+func TestOutcome(t *testing.T) {
+	ended, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	cancelled, stop := context.WithCancel(t.Context())
+	stop()
+	failure := errors.New("exit status 1")
+	for _, c := range []struct {
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		{t.Context(), nil, "<nil>"}, {t.Context(), failure, "exit status 1"}, {t.Context(), exec.ErrWaitDelay, "<nil>"},
+		{ended, nil, "<nil>"}, {ended, failure, "killed after 1s"}, {cancelled, failure, "exit status 1"},
+	} {
+		if got := fmt.Sprint(outcome(c.ctx, c.err, time.Second)); got != c.want {
+			t.Errorf("outcome(%v, %v) = %s, want %s", c.ctx.Err(), c.err, got, c.want)
+		}
+	}
+}
+
 func TestOutputIsBounded(t *testing.T) {
 	out, err := Process(t.Context(), Command{Args: []string{"/bin/sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x"}, Timeout: 10 * time.Second})
 	if err != nil || len(out) != maxOutput {
 		t.Errorf("%d bytes, %v, want %d", len(out), err, maxOutput)
+	}
+	var l limited
+	for range 5 { // the last write finds no room
+		if n, err := l.Write(bytes.Repeat([]byte("\xff"), maxOutput/4)); n != maxOutput/4 || err != nil {
+			t.Errorf("Write = %d, %v, want all of it taken", n, err)
+		}
+	}
+	if got := l.text(); got != "\uFFFD" {
+		t.Errorf("text of no UTF-8 is %q", got)
 	}
 }
 
