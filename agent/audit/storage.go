@@ -75,7 +75,7 @@ func levelName(arr dodai.Array) string {
 }
 
 func arrayText(arr dodai.Array) string {
-	text := fmt.Sprintf("array %s: %s %s", arr.ID, levelName(arr), arr.State)
+	text := "array " + arr.ID + ": " + strings.TrimSpace(arr.Level+" "+string(arr.State))
 	if arr.ToleranceLeft != nil {
 		text += fmt.Sprintf(", %d more failures survived", *arr.ToleranceLeft)
 	}
