@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -57,6 +58,64 @@ func TestObjectIdentifiers(t *testing.T) {
 		if oid, err := ParseOID(bad); err == nil {
 			t.Errorf("ParseOID(%q) = %v: want an error", bad, oid)
 		}
+	}
+}
+
+// TestLengths: bodies around the sizes at which their length takes another octet.
+func TestLengths(t *testing.T) {
+	for size, head := range map[int][]byte{0: {4, 0}, 127: {4, 127}, 128: {4, 0x81, 128}, 255: {4, 0x81, 255}, 256: {4, 0x82, 1, 0}, 60000: {4, 0x82, 0xea, 0x60}} {
+		body := make([]byte, size)
+		got := appendTLV(nil, TagOctetString, body)
+		if !slices.Equal(got[:len(got)-size], head) {
+			t.Errorf("%d octets begin with % x, want % x", size, got[:len(got)-size], head)
+		}
+		tag, back, rest, err := readTLV(append(got, 7))
+		if tag != TagOctetString || len(back) != size || len(rest) != 1 || err != nil {
+			t.Errorf("%d octets read as tag %d, %d octets, rest % x, %v", size, tag, len(back), rest, err)
+		}
+	}
+	if _, back, _, err := readTLV([]byte{4, 0x83, 0, 0, 1, 9}); err != nil || len(back) != 1 { // longer than need be
+		t.Errorf("a length of three octets: % x, %v", back, err)
+	}
+	for _, bad := range [][]byte{{}, {4}, {4, 1}, {4, 0x80, 0, 0}, {4, 0x81}, {4, 0x84, 0, 0, 0, 1, 9}, {4, 0x82, 1}, {4, 0x81, 2, 9}} {
+		if _, back, _, err := readTLV(bad); err == nil {
+			t.Errorf("% x read as % x, want an error", bad, back)
+		}
+	}
+}
+
+func TestNumbersOfEightOctets(t *testing.T) {
+	for want, body := range map[int64][]byte{
+		math.MinInt64: {0x80, 0, 0, 0, 0, 0, 0, 0}, -1: {0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0xffff: {0xff, 0xff},
+	} {
+		if got, err := parseInt(body, false); got != want || err != nil {
+			t.Errorf("unsigned % x is %d, %v, want %d", body, got, err, want)
+		}
+	}
+	for _, body := range [][]byte{{}, make([]byte, 10)} {
+		if got, err := parseInt(body, true); err == nil {
+			t.Errorf("% x is %d, want an error", body, got)
+		}
+	}
+}
+
+func TestBadIdentifiers(t *testing.T) {
+	long := make([]byte, maxArcs+2)
+	for _, body := range [][]byte{{}, {0x2b, 0x81}, {0x90, 0x80, 0x80, 0x80, 0}, long} {
+		if got, err := parseOIDBody(body); err == nil {
+			t.Errorf("% x is %v, want an error", body, got)
+		}
+	}
+	for _, s := range []string{"2.999.3", "1.39", "0.39", "2.0", "2.4294967215"} {
+		if back, err := parseOIDBody(oidBody(MustOID(s))); err != nil || back.String() != s {
+			t.Errorf("%s came back as %v, %v", s, back, err)
+		}
+	}
+	if _, err := ParseOID(strings.Repeat("1.", maxArcs) + "1"); err == nil {
+		t.Errorf("%d arcs: want an error", maxArcs+1)
+	}
+	if oid, err := ParseOID(strings.Repeat("1.", maxArcs-1) + "1"); err != nil || len(oid) != maxArcs {
+		t.Errorf("%d arcs: %v", maxArcs, err)
 	}
 }
 
