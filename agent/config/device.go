@@ -274,16 +274,25 @@ func (d *decoder) keysKnown(f drivers.Factory, e *entry, opts map[string]string)
 	return ok
 }
 
+// exampleOf is an example of the option that key was meant to be, or of any. That of a
+// secret is a file, so that nobody copies a password from a message.
 func exampleOf(f drivers.Factory, key string, keys []string) string {
 	near := closest(key, keys)
 	for _, o := range f.Options {
-		if near == "" || o.Key == near {
-			if example := firstOf(o.Example, o.Default); example != "" && !o.Secret {
-				return o.Key + ": " + example
-			}
+		if near != "" && o.Key != near {
+			continue
+		}
+		if o.Secret {
+			return o.Key + fromFile + ": /etc/dodai/" + f.Name + "." + o.Key
+		}
+		if example := firstOf(o.Example, o.Default); example != "" {
+			return o.Key + ": " + example
 		}
 	}
-	return ""
+	if len(keys) == 0 {
+		return "no options at all"
+	}
+	return firstOf(near, keys[0]) + ": …"
 }
 
 func firstOf(a, b string) string {

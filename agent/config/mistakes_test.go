@@ -94,7 +94,7 @@ var mistakes = []struct {
 
 	{"driver that cannot", "pdus: [{name: a, driver: md}]", []string{`f:1:26: driver md, which reads arrays, in pdus: want a driver that reads pdus, for example driver: dummy`}},
 	{"no options at all", "disks: [{name: a, driver: smartctl, options: {x: y}}]", []string{`f:1:47: driver smartctl has no option "x": want none`}},
-	{"secret with a slip, no example of one", "ups: [{name: a, driver: snmp, address: x, options: {comunity: x}}]", []string{`f:1:53: driver snmp has no option "comunity" (did you mean "community"?): want one of address, community, version`}},
+	{"secret with a slip, whose example is a file", "ups: [{name: a, driver: snmp, address: x, options: {comunity: x}}]", []string{`f:1:53: driver snmp has no option "comunity" (did you mean "community"?): want one of address, community, version, for example community_file: /etc/dodai/snmp.community`}},
 	{"driver that gives up", "psus:\n  - {name: a, driver: ipmi, options: {user: odd, password: s3cret}}", []string{"f:2:5: device a: ipmi a: options: no luck with ********: want options the driver can use, for example those that `dodai drivers` lists"}},
 	{"option the driver misses", "psus:\n  - {name: a, driver: ipmi, options: {user: needy}}", []string{`f:2:5: address is missing: want an address`}},
 	{"two mistakes of a device", "ups: [{name: a, driver: megatec, port: /dev/x, poll: 0s, options: {baud: fast}}]", []string{`f:1:54: poll is "0s"`}}, // the driver is asked once the rest is right
