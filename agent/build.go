@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -37,6 +38,8 @@ func (a *Agent) configure(cfg *config.Config) error {
 	l.executor, l.generation = executor, l.generation+1
 	l.cfg, l.policy, l.plan = cfg, policy.New(cfg.Policy), plan(cfg)
 	snap := &dodai.Snapshot{At: a.clock(), Wall: time.Now(), AgentStartedAt: a.clock(), Paths: cfg.Wiring}
+	hostname, _ := os.Hostname() // the rest of what is known of the host comes later
+	snap.Host = named(dodai.Host{Name: hostname}, cfg)
 	if l.snap != nil {
 		snap.AgentStartedAt, snap.Host = l.snap.AgentStartedAt, named(l.snap.Host, cfg)
 	}

@@ -162,7 +162,11 @@ func (a *Agent) conduct(ctx context.Context, run *runningDrill, setup drill.Setu
 	if report.Verdict == drill.Aborted {
 		name = dodai.EventDrillAborted
 	}
-	setup.Emit(dodai.Event{Name: name, Device: run.name, Text: fmt.Sprintf("%s: %s %s", about, report.Verdict, report.Why),
+	text := fmt.Sprintf("%s: %s", about, report.Verdict)
+	if report.Why != "" {
+		text += ", " + report.Why
+	}
+	setup.Emit(dodai.Event{Name: name, Device: run.name, Text: text,
 		Fields: map[string]any{"level": string(run.level), "verdict": string(report.Verdict)}})
 	return report
 }
