@@ -76,7 +76,8 @@ func confirm(cmd *cobra.Command, question string) bool {
 }
 
 // runDrill starts a drill and waits for its report. When ctx ends first, the drill is
-// aborted: nobody is there any more to look at it.
+// aborted: nobody is there any more to look at it. The report is nil when there is none
+// even then.
 func runDrill(ctx context.Context, c *client, req agent.DrillRequest) (*drill.Report, error) {
 	var started agent.DrillStarted
 	if err := c.do(ctx, "POST", "/v1/drills", req, &started); err != nil {
@@ -94,7 +95,11 @@ func runDrill(ctx context.Context, c *client, req agent.DrillRequest) (*drill.Re
 		case <-ctx.Done():
 			abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
-			return nil, c.do(abort, "DELETE", "/v1/drills", nil, nil)
+			err := c.do(abort, "DELETE", "/v1/drills", nil, nil)
+			if c.do(abort, "GET", "/v1/drills/"+url.PathEscape(started.ID), nil, &r) == nil && r.Report != nil {
+				return r.Report, nil
+			}
+			return nil, err
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
