@@ -38,7 +38,10 @@ func drillSite(t *testing.T) (*site, *running) {
 	s := newSite(t)
 	s.set("u1", ups("OL", 100, 3600), nil)
 	r := s.run(drills, func(o *Options) { o.Socket = s.file("a.sock") })
-	eventually(t, "a reading", func() bool { st := r.Status(); return len(st.UPSes) == 1 && st.State == "normal" && r.healthy() == nil && st.Devices[0].Polls > 0 })
+	eventually(t, "a reading", func() bool {
+		st := r.Status()
+		return len(st.UPSes) == 1 && st.State == "normal" && r.healthy() == nil && st.Devices[0].Polls > 0
+	})
 	return s, r
 }
 
