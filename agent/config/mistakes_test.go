@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dodai-agent/dodai/drivers"
 )
 
 // mistakes has one entry per mistake: the file, and the beginning of each line of the
@@ -92,6 +94,7 @@ var mistakes = []struct {
 	{"secret and its file", "psus: [{name: a, driver: ipmi, options: {password: x, password_file: y}}]", []string{`f:1:42: both password and password_file: want one of them, for example password_file:`}},
 	{"file of no secret", "psus: [{name: a, driver: ipmi, options: {user_file: y}}]", []string{`f:1:42: driver ipmi has no option "user_file"`}},
 
+	{"UPS among the arrays", "arrays: [{name: a, driver: nut}]", []string{`f:1:28: driver nut, which reads ups, in arrays: want a driver that reads arrays, for example driver: md`}},
 	{"driver that cannot", "pdus: [{name: a, driver: md}]", []string{`f:1:26: driver md, which reads arrays, in pdus: want a driver that reads pdus, for example driver: dummy`}},
 	{"no options at all", "disks: [{name: a, driver: smartctl, options: {x: y}}]", []string{`f:1:47: driver smartctl has no option "x": want none`}},
 	{"secret with a slip, whose example is a file", "ups: [{name: a, driver: snmp, address: x, options: {comunity: x}}]", []string{`f:1:53: driver snmp has no option "comunity" (did you mean "community"?): want one of address, community, version, for example community_file: /etc/dodai/snmp.community`}},
@@ -108,6 +111,7 @@ var mistakes = []struct {
 	{"wiring twice", "wiring: [{psu: x, feed: A}, {psu: x, feed: A}]", []string{`f:1:29: the same wiring again`}},
 	{"armed on a guess", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nmode: armed", []string{`f:2:7: mode is armed with 2 UPSes, and nothing says how many of them the host needs: want wiring, or policy.min_supplies, for example policy: {min_supplies: 1}`}},
 	{"armed on a guess, three UPSes", "ups: [{name: a, driver: nut}, {name: b, driver: nut}, {name: c, driver: nut}]\nmode: armed", []string{`f:2:7: mode is armed with 3 UPSes`}},
+	{"armed on a guess, with another policy", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nmode: armed\npolicy: {min_charge_pct: 20}", []string{`f:2:7: mode is armed with 2 UPSes`}},
 	{"more supplies than UPSes", "ups: [{name: a, driver: nut}]\npolicy: {min_supplies: 2}", []string{`f:2:10: min_supplies is 2 with 1 UPSes: the host would be shut down at once: want at most 1`}},
 	{"mode in capitals", "mode: Armed", []string{`f:1:7: mode is "Armed" (did you mean "armed"?): want one of observe, armed`}},
 
@@ -167,6 +171,7 @@ var right = []string{
 	"host: {name: \ufffd}",
 	"# first\n---\n# second\nmode: observe # third\n...\n# fourth\n",
 	"hooks:\n  - on:\n" + strings.Repeat("    - mains_lost\n", 20) + "    command: [a]\n",
+	"hooks:\n" + strings.Repeat("  - {on: [mains_lost], command: [a]}\n", 20),
 	"mode: observe\n" + strings.Repeat("#", maxSize-14),
 }
 
@@ -208,7 +213,35 @@ func TestSuggestions(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	// One slip in a word of up to five letters, two up to eight, three in longer ones.
+	for word, want := range map[string]bool{
+		"ax": true, "xy": false, "abcdx": true, "abcxx": false, "abcdxx": true, "abcxxx": false, "abcdefxx": true, "abcdexxx": false,
+		"abcdefxxx": true, "abcdexxxx": false, "abcdefghixxx": true, "abcdefghxxxx": false,
+	} {
+		if got := closest(word, []string{"abcdefghijkl"[:len(word)]}) != ""; got != want {
+			t.Errorf("a suggestion for %s: %v, want %v", word, got, want)
+		}
+	}
+	if got := closest("driver", []string{"driven", "drives"}); got != "driven" {
+		t.Errorf("of two that are as near: %s, want the first", got)
+	}
 	if d := distance(strings.Repeat("a", 65), strings.Repeat("a", 65)); d != 64 {
 		t.Errorf("distance of texts too long to compare: %d, want 64", d)
+	}
+}
+
+// TestExamplesOfDrivers: a secret stands in a file, and only drivers that can be had are named.
+func TestExamplesOfDrivers(t *testing.T) {
+	only := func(name string) (drivers.Factory, bool) {
+		f, ok := fake(name)
+		return f, ok && name == "snmp"
+	}
+	for in, want := range map[string]string{
+		"ups: [{name: a, driver: snmp, address: x, options: {comunity: x}}]": `f:1:53: driver snmp has no option "comunity" (did you mean "community"?): want one of address, community, version, for example community_file: /etc/dodai/snmp.community`,
+		"ups: [{name: a, driver: nut}]":                                      `f:1:25: unknown driver "nut": want one of snmp, for example megatec`,
+	} {
+		if _, err := Parse("f", []byte(in), only); err == nil || err.Error() != want {
+			t.Errorf("%s\n got %v\nwant %s", in, err, want)
+		}
 	}
 }
