@@ -67,8 +67,12 @@ func (d *decider) hostAlerts() {
 			d.raise(AlertOffContradiction, w.ups.name, w.ups.name+" says that its output is off, yet this host lives from it")
 		}
 	}
-	if total := len(d.supplies); healthy < total && healthy <= d.minSupplies() && total > d.minSupplies() {
-		d.raise(AlertRedundancyLost, "", fmt.Sprintf("%d of %d supplies are healthy, %d needed: the next loss stops this host", healthy, total, d.minSupplies()))
+	if total := len(d.supplies); healthy <= d.minSupplies() && total > d.minSupplies() {
+		then := "the next loss stops this host"
+		if healthy < d.minSupplies() {
+			then = "too few to carry this host"
+		}
+		d.raise(AlertRedundancyLost, "", fmt.Sprintf("%d of %d supplies are healthy, %d needed: %s", healthy, total, d.minSupplies(), then))
 	}
 	if d.psuLie != "" {
 		d.raise(AlertPSUContradiction, d.psuLie, "every power supply reports that it has no input, yet this host lives")
@@ -89,8 +93,11 @@ type sayFunc func(id AlertID, format string, args ...any)
 
 func (u *ups) lineAlerts(say sayFunc) {
 	m := &u.mem
-	if m.OnBattery.Set {
-		say(AlertOnBattery, "is on battery since %s", secs(m.OnBattery.since(u.now)))
+	switch on := secs(m.OnBattery.since(u.now)); {
+	case m.OnBattery.Set && m.OLSince.Set:
+		say(AlertOnBattery, "is on line again, not yet for good; the outage began %s ago", on)
+	case m.OnBattery.Set:
+		say(AlertOnBattery, "has been on battery for %s", on)
 	}
 	if until, flapping := m.flapping(u.now); flapping {
 		u.due(until)

@@ -28,10 +28,8 @@ func (u *ups) estimate(f *Facts) {
 	}
 	u.observed(*f)
 	m.Credible = runtime.OK && !worn || f.Charge.OK
-	if m.Available.OK && m.running() {
+	if m.Available.OK {
 		m.LastRuntime = m.Available
-	} else if runtime.OK {
-		m.LastRuntime = some(runtime.V * u.learn)
 	}
 }
 

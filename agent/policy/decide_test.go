@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -33,21 +34,25 @@ func TestEvents(t *testing.T) {
 
 func TestAlertEdges(t *testing.T) {
 	w := newWorld(t, nil)
-	w.play("0 u1 OL\n5 u1 OL BYPASS\n9 u1 OL BYPASS\n20 u1 OL")
+	w.play("0 u1 OL\n0 u2 OL\n5 u1 OL BYPASS\n7 u2 OL BYPASS OVER\n9 u1 OL BYPASS\n12 u2 OL BYPASS\n20 u1 OL")
 	var got []string
 	for _, d := range w.all {
 		for _, e := range d.Events {
-			if e.Device != "u1" || e.Text == "" {
-				t.Errorf("event %+v, want device and text", e)
-			}
-			got = append(got, string(e.Name)+" "+e.Fields["alert"].(string))
+			got = append(got, fmt.Sprintf("%s %s %s: %s", e.Name, e.Device, e.Fields["alert"], e.Text))
 		}
 	}
-	if diff := cmp.Diff([]string{"alert_raised bypass", "alert_cleared bypass"}, got); diff != "" {
+	want := []string{
+		"alert_raised u1 bypass: u1 is in bypass: no battery stands behind it",
+		"alert_raised u2 bypass: u2 is in bypass: no battery stands behind it",
+		"alert_raised u2 overload: u2 is overloaded",
+		"alert_cleared u2 overload: overload is over after 5 s",
+		"alert_cleared u1 bypass: bypass is over after 15 s",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if since := w.all[2].Alerts[0].Since; since != at(5) {
-		t.Errorf("bypass stands since %v, want %v", since, at(5))
+	if since := w.last.Alerts[0].Since; since != at(7) {
+		t.Errorf("the bypass of u2 stands since %v, want %v", since, at(7))
 	}
 }
 
@@ -117,6 +122,9 @@ func TestFSDAfterBoot(t *testing.T) {
 		latch   bool
 	}{
 		{"leftover", time.Minute, "0 u1 OL CHRG FSD charge=90", ReasonNone, true, true},
+		{"leftover, found a quarter of an hour after the boot", 15 * time.Minute, "0 u1 OL FSD charge=90", ReasonNone, true, true},
+		{"found later", 15*time.Minute + time.Second, "0 u1 OL FSD charge=90", ReasonFSD, false, false},
+		{"leftover, then a moment without mains", time.Minute, "0 u1 OL FSD charge=90\n60 u1 OB FSD charge=90\n61.9 u1 OB FSD charge=90", ReasonNone, true, true},
 		{"after a restart of the agent", time.Hour, "0 u1 OL CHRG FSD charge=90", ReasonFSD, false, false},
 		{"set after the first reading", time.Minute, "0 u1 OL charge=90\n5 u1 OL FSD charge=90", ReasonFSD, false, false},
 		{"boot without input", time.Minute, "0 u1 OB FSD charge=90", ReasonFSD, true, false},
@@ -145,6 +153,10 @@ func TestBootHold(t *testing.T) {
 		{"charge enough", "0 u1 OL charge=30", false},
 		{"runtime too low", "0 u1 OL charge=90 runtime=100", true},
 		{"LB", "0 u1 OL LB", true},
+		{"charge not known", "0 u1 OL", false},
+		{"exactly what a shutdown needs", "0 u1 OL charge=90 runtime=180", false},
+		{"never answered", "0 u1 fails\n60 u1 fails", false},
+		{"answers late, and low", "0 u1 fails\n60 u1 OL charge=10", true},
 		{"released once is released", "0 u1 OL charge=20\n9 u1 OL charge=30\n20 u1 OB charge=10", false},
 		{"one of two is enough", "0 u2 OL charge=80\n0 u1 OL charge=10", false},
 	} {
@@ -242,12 +254,44 @@ func TestEvidence(t *testing.T) {
 func TestFast(t *testing.T) {
 	for script, want := range map[string]bool{
 		"0 u1 OL": false, "0 u1 OB": true, "0 u1 OL OFF": true, "0 u1 OL OB volts=230": true, "0 u1 OL FSD": true,
-		"0 u1 OL LB": true, "0 u1 OB CAL": true, "0 u1 OL BYPASS": false,
+		"0 u1 OL LB": true, "0 u1 OB CAL": true, "0 u1 OL BYPASS": false, "0 u1 OL timer=60\n2 u1 OL timer=58": true,
+		"0 u1 OB\n2 u1 OL\n4 u1 OB\n6 u1 OL\n8 u1 OB\n10 u1 OL\n25 u1 OL": true, "0 u1 OB\n2 u1 OL\n12 u1 OL": false,
 	} {
 		w := newWorld(t, nil)
 		w.play(script)
 		if w.last.Fast["u1"] != want {
 			t.Errorf("%s: fast %v, want %v", script, !want, want)
+		}
+	}
+}
+
+// TestView: what a UPS last said of its line stands as long as a reading may be stale.
+func TestView(t *testing.T) {
+	for _, tc := range []struct {
+		script, source string
+		line           Line
+		available      float64 // seconds; 0: not known
+	}{
+		{"0 u1 OL", "", LinePresent, 0},
+		{"0 u1 OL\n15 u1 later", "", LinePresent, 0},
+		{"0 u1 OL\n15.1 u1 later", "", LineUnknown, 0},
+		{"0 u1 ALARM", "", LineUnknown, 0},
+		{"0 u1 OB charge=90", "", LineAbsent, 0},
+		{"0 u1 OB charge=90\n5 u1 OFF charge=90\n16 u1 OFF charge=89", "", LineUnknown, 0},
+		{"0 u1 OB runtime=900\n9 u1 later", "battery.runtime, corrected by what this battery gave before", LineAbsent, 441},
+		{"0 u1 OL runtime=900\n9 u1 later", "battery.runtime, corrected by what this battery gave before", LinePresent, 450},
+		{"0 u1 OB runtime=5\n9 u1 later", "battery.runtime, corrected by what this battery gave before", LineAbsent, 0},
+	} {
+		w := newWorld(t, nil)
+		w.pol.Factors = map[string]float64{"u1": 0.5}
+		w.play(tc.script)
+		v := w.last.UPS("u1")
+		got := 0.0
+		if v.Available != nil {
+			got = v.Available.Seconds()
+		}
+		if v.Line != tc.line || v.Source != tc.source || got != tc.available {
+			t.Errorf("%q: %+v with %g s, want %+v", tc.script, v, got, tc)
 		}
 	}
 }

@@ -38,6 +38,8 @@ func (u *ups) healthy() string {
 		return "not read yet"
 	case u.silent() && (m.running() || u.inferred.Set):
 		return fmt.Sprintf("silent for %s, last heard on battery; %s are allowed", secs(u.now-u.heardAt()), secs(u.blindLimit()))
+	case u.silent() && m.Line == "":
+		return fmt.Sprintf("silent for %s, and never said whether it has input: an alarm, no reason to go down", secs(u.now-u.heardAt()))
 	case u.silent():
 		return fmt.Sprintf("silent for %s, last heard on line: an alarm, no reason to go down", secs(u.now-u.heardAt()))
 	case m.running() && m.Available.OK:

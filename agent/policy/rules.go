@@ -147,7 +147,7 @@ func (u *ups) fast() bool {
 // may be stale.
 func (u *ups) line() Line {
 	m := &u.mem
-	if m.Line == "" || u.now-m.LineAt > u.stale() && u.now > m.LineAt {
+	if m.Line == "" || u.now-m.LineAt > u.stale() {
 		return LineUnknown
 	}
 	return m.Line

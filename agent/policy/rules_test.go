@@ -101,6 +101,51 @@ var ruleCases = []struct {
 	{"both doomed, the second tips", nil, "0 u2 OB charge=90\n0 u1 OB LB\n2 u1 OB LB\n5 u2 OB charge=9\n7 u2 OB charge=9", ReasonCharge, "/redundancy_lost low_battery on_battery u2/low_charge u2/on_battery"},
 	{"one OFF, the other doomed", nil, "0 u2 OL OFF\n0 u1 OB LB\n2 u1 OB LB\n30 u1 OB LB\n30 u2 OL OFF", ReasonLB, "/redundancy_lost low_battery on_battery"},
 	{"a dead UPS stays doomed when its runtime runs out", nil, "0 u2 OL\n0 u1 OB runtime=5 charge=90\n3 u1 OB runtime=2 charge=90\n6 u1 OB runtime=0 charge=90\n45 u2 OL\n50 u1 fails", ReasonNone, "/redundancy_lost comms_lost low_runtime on_battery"},
+	{"what doomed it first stays the reason", nil, "0 u1 OB charge=20\n2 u1 OB charge=20\n4 u1 OB LB charge=19\n6 u1 OB LB charge=18", ReasonCharge, "low_battery low_charge on_battery"},
+	{"ten seconds after the transfer half a second confirms", nil, "0 u1 OB runtime=300\n10 u1 OB runtime=179\n10.5 u1 OB runtime=178", ReasonRuntime, "low_runtime on_battery"},
+	{"before that it does not", nil, "0 u1 OB runtime=300\n9.9 u1 OB runtime=179\n10.4 u1 OB runtime=178", ReasonNone, "on_battery"},
+	{"a rise does not save it at once", nil, "0 u1 OB runtime=300\n20 u1 OB runtime=170\n22 u1 OB runtime=168\n24 u1 OB runtime=400\n53.9 u1 OB runtime=380", ReasonRuntime, "low_runtime on_battery"},
+	{"after 30 s it does", nil, "0 u1 OB runtime=300\n20 u1 OB runtime=170\n22 u1 OB runtime=168\n24 u1 OB runtime=400\n54 u1 OB runtime=380", ReasonNone, "on_battery"},
+	{"an interrupted rise begins anew", nil, "0 u1 OB runtime=300\n20 u1 OB runtime=170\n22 u1 OB runtime=168\n24 u1 OB runtime=400\n40 u1 OB runtime=170\n50 u1 OB runtime=400\n60 u1 OB runtime=390", ReasonRuntime, "low_runtime on_battery"},
+	{"back on line with LB", nil, "0 u1 OB LB\n2 u1 OB LB\n4 u1 OL LB", ReasonNone, "on_battery"},
+	{"back on line with little left", nil, "0 u1 OB runtime=170\n2 u1 OB runtime=168\n4 u1 OL runtime=168", ReasonNone, "on_battery"},
+	{"back on line when the limit passes", func(c *Config) { c.MaxOnBattS = new(Seconds(100)) }, "0 u1 OB charge=90\n95 u1 OL charge=90\n101 u1 OL charge=90", ReasonNone, "on_battery"},
+	{"back on line when the time without metrics passes", nil, "0 u1 OB\n115 u1 OL\n121 u1 OL", ReasonNone, "on_battery"},
+	{"LB trusted with three times the need left", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=90 runtime=540\n2 u1 OB LB charge=90 runtime=540", ReasonLB, "low_battery on_battery"},
+	{"LB trusted without a runtime", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=90\n2 u1 OB LB charge=90", ReasonLB, "low_battery on_battery"},
+	{"LB trusted without a charge", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB runtime=900\n2 u1 OB LB runtime=900", ReasonLB, "low_battery on_battery"},
+	{"LB not trusted with a little more than half", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=51 runtime=541\n2 u1 OB LB charge=51 runtime=541", ReasonNone, "low_battery on_battery"},
+	{"half is no collapse", nil, "0 u1 OB runtime=800\n30 u1 OB runtime=400", ReasonNone, "on_battery"},
+	{"a collapse that was none", nil, "0 u1 OB runtime=900\n30 u1 OB runtime=60\n31 u1 OB runtime=450", ReasonNone, "on_battery"},
+	{"a collapse that is less deep", nil, "0 u1 OB runtime=900\n30 u1 OB runtime=60\n31 u1 OB runtime=449", ReasonNone, "on_battery runtime_collapse"},
+	{"a collapse of nearly nothing", nil, "0 u1 OB runtime=10\n20 u1 OB runtime=4", ReasonRuntime, "low_runtime on_battery"},
+	{"no collapse on line", nil, "0 u1 OL runtime=900\n5 u1 OL runtime=100", ReasonNone, "would_not_survive"},
+	{"after a fall of the charge two seconds", nil, "0 u1 OB charge=90\n30 u1 OB charge=19\n31.9 u1 OB charge=19", ReasonNone, "on_battery"},
+	{"a fall of the charge that lasts", nil, "0 u1 OB charge=90\n30 u1 OB charge=19\n32 u1 OB charge=19", ReasonCharge, "low_charge on_battery"},
+	{"a fall to half is none", nil, "0 u1 OB charge=40\n30 u1 OB charge=20\n30.5 u1 OB charge=20", ReasonCharge, "low_charge on_battery"},
+	{"a fall from next to nothing is none", func(c *Config) { c.MinChargePct = 4 }, "0 u1 OB charge=10\n30 u1 OB charge=4\n30.5 u1 OB charge=4", ReasonCharge, "low_charge on_battery"},
+	{"a fall to next to nothing", func(c *Config) { c.MinChargePct = 4 }, "0 u1 OB charge=11\n30 u1 OB charge=4\n30.5 u1 OB charge=4", ReasonNone, "on_battery"},
+	{"a charge of 0 with the battery just at its voltage", nil, "0 u1 OL charge=0 battery=12 nominal=12\n5 u1 OB charge=0\n7 u1 OB charge=0", ReasonNone, "on_battery"},
+	{"a charge of 0 with a flat battery", nil, "0 u1 OL charge=0 battery=11.9 nominal=12\n5 u1 OB charge=0\n7 u1 OB charge=0", ReasonCharge, "low_charge on_battery"},
+	{"a charge of 0 without its nominal voltage", nil, "0 u1 OL charge=0 battery=13.6\n5 u1 OB charge=0\n7 u1 OB charge=0", ReasonCharge, "low_charge on_battery"},
+	{"a charge of 0 without its voltage", nil, "0 u1 OL charge=0 nominal=12\n5 u1 OB charge=0\n7 u1 OB charge=0", ReasonCharge, "low_charge on_battery"},
+	{"a charge of 0 first seen on battery", nil, "0 u1 OB charge=0 battery=13 nominal=12\n2 u1 OB charge=0 battery=13 nominal=12", ReasonCharge, "low_charge on_battery"},
+	{"a charge of 0 that once moved", nil, "0 u1 OL charge=0 battery=13.6 nominal=12\n1 u1 OL charge=5\n5 u1 OB charge=0\n7 u1 OB charge=0", ReasonCharge, "low_charge on_battery"},
+	{"a stuck runtime is no metric", nil, "0 u1 OB runtime=900 load=40\n121 u1 OB runtime=900 load=41", ReasonNoMetrics, "on_battery"},
+	{"one that stands just so long is", nil, "0 u1 OB runtime=900 load=40\n120 u1 OB runtime=900 load=41", ReasonNone, "on_battery"},
+	{"a stuck runtime is not low", nil, "0 u1 OB runtime=170 load=40\n121 u1 OB runtime=170 charge=90 load=41\n123 u1 OB runtime=170 charge=90 load=42", ReasonNone, "on_battery"},
+	{"a runtime in slow steps is not stuck", nil, "0 u1 OB runtime=900 load=1\n60 u1 OB runtime=840 load=1\n239 u1 OB runtime=840 load=2", ReasonNone, "on_battery"},
+	{"too little runtime on line", nil, "0 u1 OL runtime=179 charge=90", ReasonNone, "would_not_survive"},
+	{"just enough runtime on line", nil, "0 u1 OL runtime=180 charge=90", ReasonNone, ""},
+	{"a low battery on an unknown line", nil, "0 u1 ALARM LB", ReasonNone, ""},
+	{"contacts do not freeze", func(c *Config) { c.NoMetricsOnBattS = 3600 }, "0 u1 OB load=40\n200 u1 OB load=40", ReasonNone, "on_battery"},
+	{"nothing has to move on line", nil, "0 u1 OL charge=100\n200 u1 OL charge=100", ReasonNone, ""},
+	{"frozen, with a longer grace", func(c *Config) { c.CommsLostBattS = 200 }, "0 u1 OB charge=90\n199 u1 OB charge=90", ReasonNone, "on_battery stale"},
+	{"frozen for longer", func(c *Config) { c.CommsLostBattS = 200 }, "0 u1 OB charge=90\n200 u1 OB charge=90", ReasonCommsOnBatt, "on_battery stale"},
+	{"silent, and its line was never known", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, "0 u1 ALARM charge=90\n60 u1 fails", ReasonNone, "comms_lost"},
+	{"one of three doomed, one needed", nil, "0 u2 OL\n0 u3 OL\n0 u1 OB LB\n2 u1 OB LB", ReasonNone, "low_battery on_battery"},
+	{"one of three doomed, two needed", func(c *Config) { c.MinSupplies = 2 }, "0 u2 OL\n0 u3 OL\n0 u1 OB LB\n2 u1 OB LB", ReasonNone, "/redundancy_lost low_battery on_battery"},
+	{"a battery low by its charge alone while the status says nothing", nil, "0 u1 OB charge=90\n5 u1 charge=15\n7 u1 charge=15", ReasonCharge, "low_charge on_battery"},
 	{"bypass, overload, worn", nil, "0 u1 OL BYPASS OVER RB", ReasonNone, "bypass overload replace_battery"},
 }
 
@@ -122,6 +167,9 @@ func TestRules(t *testing.T) {
 				t.Errorf("alerts (-want +got):\n%s", diff)
 			}
 			fmt.Fprintf(&golden, "%s\n\t%s\n", tc.name, w.last.Explanation)
+			for _, a := range w.last.Alerts {
+				fmt.Fprintf(&golden, "\t! %s\n", a.Text)
+			}
 		})
 	}
 	compareGolden(t, "explanations.txt", golden.String())

@@ -82,6 +82,9 @@ func TestSupplies(t *testing.T) {
 		{"silent when the other lost the same mains", shared, 1, func(w *world) {
 			w.play("5 u2 OB LB\n7 u2 OB LB\n30 u1 fails\n64 u2 OB LB\n66 u1 fails")
 		}, ReasonCommsOnBatt, "redundancy_lost"},
+		{"silent then, but not for long enough", shared, 1, func(w *world) {
+			w.play("5 u2 OB LB\n7 u2 OB LB\n30 u1 fails\n64.9 u2 OB LB")
+		}, ReasonNone, "redundancy_lost"},
 		{"silent long before that", shared, 1, func(w *world) {
 			w.play("500 u2 OB LB\n502 u2 OB LB\n560 u2 OB LB\n561 u1 fails")
 		}, ReasonNone, "redundancy_lost"},
