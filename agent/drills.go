@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,9 @@ import (
 // DrillRequest asks for a drill: POST /v1/drills.
 type DrillRequest struct {
 	Name  string `json:"name"`  // of the configuration, or a built-in scenario
-	Level string `json:"level"` // tabletop or rehearsal
+	Level string `json:"level"` // tabletop or rehearsal; empty: the drill's own
+	// Yes confirms a level that whoever asks did not name.
+	Yes bool `json:"yes,omitempty"`
 }
 
 // DrillStarted answers a DrillRequest.
@@ -71,13 +74,16 @@ var errAborted = errors.New("aborted by the operator")
 // when the drill is over, and a refusal is a report as well.
 func (a *Agent) StartDrill(req DrillRequest) (string, error) {
 	v := a.View()
-	def, err := definition(v.Config, req.Name)
+	def, own, err := definition(v.Config, req.Name)
 	if err != nil {
 		return "", err
 	}
-	level := drill.Level(req.Level)
-	if level != drill.Tabletop && level != drill.Rehearsal {
-		return "", fmt.Errorf("level %q: want tabletop or rehearsal", req.Level)
+	level := cmp.Or(drill.Level(req.Level), own)
+	switch {
+	case level != drill.Tabletop && level != drill.Rehearsal:
+		return "", fmt.Errorf("level %q: want tabletop or rehearsal", level)
+	case req.Level == "" && level != drill.Tabletop && !req.Yes:
+		return "", fmt.Errorf("drill %s is a %s, with hooks and notifications: confirm it with --yes, or ask for --level tabletop", req.Name, level)
 	}
 	scenario, err := drill.ScenarioFor(def.Scenario, v.Snapshot)
 	if err != nil {
@@ -171,19 +177,20 @@ func (a *Agent) conduct(ctx context.Context, run *runningDrill, setup drill.Setu
 	return report
 }
 
-// definition finds a drill of the configuration, or makes one of a built-in scenario.
-func definition(cfg *config.Config, name string) (drill.Definition, error) {
+// definition finds a drill of the configuration with its own level, or makes a tabletop
+// one of a built-in scenario.
+func definition(cfg *config.Config, name string) (drill.Definition, drill.Level, error) {
 	names := []string{}
 	for _, d := range cfg.Drills {
 		if d.Name == name {
-			return drill.Definition{Name: d.Name, Scenario: d.Scenario, Objectives: objectives(d.Objectives)}, nil
+			return drill.Definition{Name: d.Name, Scenario: d.Scenario, Objectives: objectives(d.Objectives)}, drill.Level(d.Level), nil
 		}
 		names = append(names, d.Name)
 	}
 	if slices.Contains(config.Scenarios, name) {
-		return drill.Definition{Name: name, Scenario: name}, nil
+		return drill.Definition{Name: name, Scenario: name}, drill.Tabletop, nil
 	}
-	return drill.Definition{}, fmt.Errorf("there is no drill %q: want one of %s", name, strings.Join(append(names, config.Scenarios...), ", "))
+	return drill.Definition{}, "", fmt.Errorf("there is no drill %q: want one of %s", name, strings.Join(append(names, config.Scenarios...), ", "))
 }
 
 func objectives(o config.Objectives) drill.Objectives {

@@ -19,6 +19,8 @@ drills:
   - {name: monthly, scenario: low_battery, objectives: {detect_s: 5, decide_s: 3600, stopped_s: 600, margin_s: 60}}
   - {name: strict, scenario: low_battery, objectives: {decide_s: 0.001}}
   - {name: ours, scenario: %DIR%/ours.yaml}
+  - {name: felt, scenario: low_battery, level: rehearsal}
+  - {name: rough, scenario: low_battery, level: full}
 hooks: [{on: [shutdown_decided, drill_started], command: ["/bin/sh", "-c", "echo $DODAI_EVENT,$DODAI_DRILL >>%DIR%/hooks"]}]
 `
 
@@ -196,9 +198,10 @@ func TestDrillReportThatCannotBeWritten(t *testing.T) {
 func TestStartDrillRefuses(t *testing.T) {
 	s, r := drillSite(t)
 	for _, tc := range []struct{ name, level, want string }{
-		{"nothing", "tabletop", "want one of monthly, strict, ours, mains_loss"},
+		{"nothing", "tabletop", "want one of monthly, strict, ours, felt, rough, mains_loss"},
 		{"monthly", "services", "want tabletop or rehearsal"},
-		{"monthly", "", "want tabletop or rehearsal"},
+		{"rough", "", "level \"full\": want tabletop or rehearsal"},
+		{"felt", "", "drill felt is a rehearsal, with hooks and notifications: confirm it with --yes"},
 		{"ours", "tabletop", "ours.yaml"},
 		{"../../etc/passwd", "tabletop", "there is no drill"},
 	} {
@@ -209,6 +212,19 @@ func TestStartDrillRefuses(t *testing.T) {
 	scenario := "id: ours\ntitle: ours\nconfig: {ups: [a]}\ntimeline:\n  - {t: 0, set: {ups.status: OB}}\n  - {t: 5, set: {ups.status: OB LB}}\n  - {t: 60, event: end}\nexpect: {shutdown: true}\n"
 	if err := os.WriteFile(s.file("ours.yaml"), []byte(scenario), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if report := r.finished(r.begin("monthly", "")); report.Level != drill.Tabletop {
+		t.Errorf("a drill at its own level: %s, want tabletop", report.Level)
+	}
+	id, err := r.StartDrill(DrillRequest{Name: "felt", Yes: true})
+	if err != nil || r.drill.status(r.clock()) == nil {
+		t.Fatalf("a rehearsal that was confirmed: %v", err)
+	}
+	if err := r.AbortDrill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if report := r.finished(id); report.Level != drill.Rehearsal {
+		t.Errorf("a drill at its own level: %s, want rehearsal", report.Level)
 	}
 	if report := r.finished(r.begin("ours", "tabletop")); report.Drill != "ours" || report.Verdict != drill.Pass {
 		t.Errorf("a scenario of our own: %+v", report)

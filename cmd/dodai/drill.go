@@ -49,16 +49,16 @@ The exit status is 3 when the drill failed, was refused or was aborted.`,
 		Args: exactly(1, "the drill's name"),
 	}
 	socket, asJSON := socketFlag(cmd), jsonFlag(cmd)
-	level := cmd.Flags().String("level", "tabletop", "tabletop or rehearsal")
+	level := cmd.Flags().String("level", "", "tabletop or rehearsal (default the drill's own; tabletop for a built-in scenario)")
 	yes := cmd.Flags().Bool("yes", false, "do not ask before a rehearsal")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *level != string(drill.Tabletop) && *level != string(drill.Rehearsal) {
+		if !slices.Contains([]drill.Level{"", drill.Tabletop, drill.Rehearsal}, drill.Level(*level)) {
 			return usageError("--level is %q, want tabletop or rehearsal", *level)
 		}
 		if *level == string(drill.Rehearsal) && !*yes && !confirm(cmd, "Hooks and notifications will be sent, marked DRILL. Go on?") {
 			return usageError("not confirmed; --yes confirms")
 		}
-		report, err := runDrill(cmd.Context(), newClient(*socket), agent.DrillRequest{Name: args[0], Level: *level})
+		report, err := runDrill(cmd.Context(), newClient(*socket), agent.DrillRequest{Name: args[0], Level: *level, Yes: *yes})
 		if err != nil {
 			return err
 		}

@@ -118,7 +118,7 @@ func walk(text, path string) (any, error) {
 	if path == "." {
 		return v, nil
 	}
-	for _, key := range strings.Split(path, "/") {
+	for key := range strings.SplitSeq(path, "/") {
 		switch x := v.(type) {
 		case map[string]any:
 			next, ok := x[key]
