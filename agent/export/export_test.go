@@ -173,7 +173,7 @@ func TestNothingSpoilsThePage(t *testing.T) {
 		Disks:      []dodai.Disk{{Device: "/dev/sda"}, {Device: "/dev/sda"}},
 		Redundancy: []dodai.Redundancy{{Domain: "system", State: dodai.RedundancyFull}},
 		Arrays:     []dodai.Array{{ID: "c0/v1", State: "odd"}, {ID: "c0/v1"}}}
-	odd := &dodai.Reading{Vars: dodai.Vars{dodai.InputVoltage: dodai.Num(math.NaN()), dodai.OutputVoltage: dodai.Num(math.Inf(1)), dodai.BatteryVoltage: dodai.Num(math.Inf(-1))}}
+	odd := &dodai.Reading{Vars: dodai.Vars{dodai.InputVoltage: dodai.Num(math.NaN()), dodai.OutputVoltage: dodai.Num(math.Inf(1)), dodai.BatteryVoltage: dodai.Num(math.Inf(-1)), dodai.UPSLoad: dodai.Text("41")}}
 	m := NewMetrics("\xff")
 	m.Set(State{Snapshot: &dodai.Snapshot{Devices: []*dodai.DeviceState{
 		{Name: "a", Reading: twice}, {Name: "b", Reading: twice}, {Name: "c", Kind: dodai.KindUPS, Reading: odd}, {Name: "c", Kind: dodai.KindUPS, Reading: odd},
@@ -191,7 +191,7 @@ func TestNothingSpoilsThePage(t *testing.T) {
 			t.Errorf("page lacks %s", want)
 		}
 	}
-	for _, absent := range []string{"_volts{", "dodai_ups_status{", "dodai_psu_input{", "dodai_host_info{"} {
+	for _, absent := range []string{"_volts{", "dodai_ups_load_ratio{", "dodai_ups_status{", "dodai_psu_input{", "dodai_host_info{"} {
 		if strings.Contains(string(text), absent) {
 			t.Errorf("page has %s, which is not known or no number", absent)
 		}

@@ -51,6 +51,13 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+func TestDrillIsTold(t *testing.T) {
+	e := dodai.Event{Name: dodai.EventMainsLost, Drill: "d1"}
+	if got := expand("{event}{drill}", valueOf(e)); got != "mains_lostd1" || !slices.Contains(environment(e), "DODAI_DRILL=d1") {
+		t.Errorf("%s, %q: want the drill in both", got, environment(e))
+	}
+}
+
 // TestFieldsWithoutJSON: what cannot be marshalled is printed all the same.
 func TestFieldsWithoutJSON(t *testing.T) {
 	for _, name := range []string{"mute", "odd"} {

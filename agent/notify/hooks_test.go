@@ -236,13 +236,37 @@ func TestUrgentEventsStartAtOnce(t *testing.T) {
 		}
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
+		start := time.Now()
 		err := r.Close(short)
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("Close took %v, want 1 s: what runs is killed then", took)
+		}
 		if ran := strings.Count(r.String(), "\n") + 1; ran != 4 {
 			t.Errorf("%d programs ran, want 4 and none after Close", ran)
 		}
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "101 events dropped") {
 			t.Errorf("Close = %v, want the deadline and what was dropped", err)
 		}
+	})
+}
+
+// TestOneWakeForSeveral: events that arrive before a worker wakes find one each.
+func TestOneWakeForSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(hookOn("x", dodai.EventPowerOff))
+		r.takes["x"] = time.Second
+		k := r.hooks[0]
+		k.mu.Lock()
+		for i := range urgentWorkers {
+			k.lanes[urgent].queue = append(k.lanes[urgent].queue, dodai.Event{Name: dodai.EventPowerOff, Device: fmt.Sprint(i)})
+		}
+		k.lanes[urgent].signal()
+		k.mu.Unlock()
+		synctest.Wait()
+		if got := r.String(); strings.Count(got, "0s x") != urgentWorkers {
+			t.Errorf("ran %q, want %d at once", got, urgentWorkers)
+		}
+		r.close(t)
 	})
 }
 
