@@ -38,7 +38,7 @@ func factsOf(r *dodai.Reading, at, stale time.Duration) Facts {
 	if !charge.OK && !runtime.OK {
 		f.Reserve = voltageLeft(volts, get("battery.voltage.low"), get("battery.voltage.nominal"))
 	}
-	f.TextTest = saysTest(r.Vars[dodai.UPSTestResult].String()) || saysTest(r.Vars["input.transfer.reason"].String())
+	f.TextTest = says(r.Vars[dodai.UPSTestResult], "in progress") || says(r.Vars["input.transfer.reason"], "selftest")
 	return f
 }
 
@@ -47,13 +47,13 @@ func (f Facts) onPurpose() bool {
 	return f.Status.Any(dodai.CAL|dodai.TEST) || f.TextTest && f.Status.Has(dodai.OB)
 }
 
-func saysTest(text string) bool {
-	if text == "" {
-		return false
-	}
-	text = strings.ToLower(text)
-	return strings.Contains(text, "in progress") || strings.Contains(text, "self test") || strings.Contains(text, "self-test")
+// says reports whether a text contains word, however it is spelled.
+func says(v dodai.Value, word string) bool {
+	text := v.String()
+	return text != "" && strings.Contains(spelling.Replace(strings.ToLower(text)), spelling.Replace(word))
 }
+
+var spelling = strings.NewReplacer(" ", "", "-", "", "_", "")
 
 func credibleCharge(c Num) Num {
 	if !c.OK || c.V < 0 {
