@@ -108,14 +108,22 @@ func sum(r *dodai.Reading) uint64 {
 		}
 		h := hash(0xcbf29ce484222325, name)
 		if f, ok := v.Float(); ok {
-			h = (h ^ math.Float64bits(f)) * 0x100000001b3
-			h ^= h >> 29
+			h = mix(h ^ math.Float64bits(f))
 		} else {
 			h = hash(h, v.String())
 		}
-		total += h * 0x9e3779b97f4a7c15 // the order of a map must not matter
+		total += mix(h) // the order of a map must not matter
 	}
 	return total
+}
+
+// mix spreads each bit over all others: whole numbers differ in the upper bits of a
+// float64 alone. Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+// Generators", the finalizer.
+func mix(h uint64) uint64 {
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
 }
 
 // hash is FNV-1a.

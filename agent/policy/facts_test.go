@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -145,6 +146,49 @@ func TestTestText(t *testing.T) {
 		}
 		if f.Status = dodai.OL; f.onPurpose() {
 			t.Errorf("%s %q: on purpose on line", tc.name, tc.text)
+		}
+	}
+}
+
+func TestSum(t *testing.T) {
+	base := func() *dodai.Reading {
+		return &dodai.Reading{Status: dodai.OB, Vars: dodai.Vars{
+			"battery.charge": dodai.Num(80), "input.voltage": dodai.Num(0), "ups.alarm": dodai.Text("none"),
+			"ups.time": dodai.Text("12:00"), "ups.date": dodai.Text("1"), "device.uptime": dodai.Num(5), "driver.state": dodai.Text("quiet"),
+		}}
+	}
+	want := sum(base())
+	for name, moves := range map[string]bool{
+		"battery.charge": true, "input.voltage": true, "ups.alarm": true, "new": true,
+		"ups.time": false, "ups.date": false, "device.uptime": false, "driver.state": false, "driver.new": false,
+	} {
+		for _, v := range []dodai.Value{dodai.Num(7), dodai.Text("other")} {
+			r := base()
+			r.Vars[name] = v
+			if (sum(r) != want) != moves {
+				t.Errorf("%s becomes %v: moved %v, want %v", name, v, !moves, moves)
+			}
+		}
+	}
+	for range 20 { // in whatever order a map is walked through
+		if sum(base()) != want {
+			t.Fatal("the same reading has another sum")
+		}
+	}
+	r := base()
+	r.Status |= dodai.LB
+	if sum(r) == want {
+		t.Error("a status that changes does not move")
+	}
+	seen := map[uint64]string{}
+	for charge := range 101 {
+		for runtime := range 50 {
+			r := &dodai.Reading{Vars: dodai.Vars{"battery.charge": dodai.Num(float64(charge)), "battery.runtime": dodai.Num(float64(runtime))}}
+			what := fmt.Sprint(charge, runtime)
+			if other := seen[sum(r)]; other != "" {
+				t.Fatalf("%s and %s have the same sum", what, other)
+			}
+			seen[sum(r)] = what
 		}
 	}
 }
