@@ -27,7 +27,6 @@ type inventory struct {
 type supply struct {
 	entity   entity
 	extra    string // tells supplies apart that share an entity
-	name     string
 	status   []observation
 	presence presence
 	numbers  []observation
