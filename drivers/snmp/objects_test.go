@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,7 +130,9 @@ func said(r dodai.Reading, err error) map[string]string {
 func TestObjects(t *testing.T) {
 	for _, fam := range families {
 		t.Run(fam.name, func(t *testing.T) {
-			f := readObjects(t, filepath.Join("testdata", "objects", fam.name+".txt"))
+			path := filepath.Join("testdata", "objects", fam.name+".txt")
+			checkNames(t, fam, path)
+			f := readObjects(t, path)
 			agent := serve(t, nil)
 			for _, l := range f.lines {
 				var list []snmpups.Binding
@@ -148,4 +151,38 @@ func TestObjects(t *testing.T) {
 			}
 		})
 	}
+}
+
+// checkNames: every object of the family stands in its file, by its name in the MIB.
+func checkNames(t *testing.T, fam *family, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range fam.source {
+		names = append(names, s.from)
+	}
+	for _, g := range slices.Concat(fam.flags, fam.lost) {
+		names = append(names, g.from)
+	}
+	for _, id := range fam.ident {
+		names = append(names, id.from)
+	}
+	for _, r := range slices.Concat(fam.rows, tableRows(fam)) {
+		names = append(names, r.from)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(data), "# "+name+"\n") {
+			t.Errorf("%s is not in %s", name, path)
+		}
+	}
+}
+
+func tableRows(f *family) (list []row) {
+	for _, t := range f.tables {
+		list = append(list, t.rows...)
+	}
+	return list
 }

@@ -33,10 +33,7 @@ var ranges = []struct {
 
 func allRows() (list []row) {
 	for _, f := range families {
-		list = append(list, f.rows...)
-		for _, t := range f.tables {
-			list = append(list, t.rows...)
-		}
+		list = slices.Concat(list, f.rows, tableRows(f))
 	}
 	return slices.DeleteFunc(list, func(r row) bool { return r.text || r.words != nil || r.truth != nil })
 }
@@ -68,6 +65,31 @@ func TestRanges(t *testing.T) {
 		scaled := r.quantity == hertz || r.quantity == lineVolts // what is too high comes in another unit
 		if !believed(hi) || !scaled && believed(hi+1) || believed(lo-2) {
 			t.Errorf("%s: %g believed %v, %g believed %v, %g believed %v", r.from, hi, believed(hi), hi+1, believed(hi+1), lo-2, believed(lo-2))
+		}
+	}
+}
+
+// TestTiers: what a decision needs is asked for in each poll, what somebody has to
+// change by hand rarely.
+func TestTiers(t *testing.T) {
+	asked := map[tier][]string{
+		decide: strings.Fields(`battery.charge battery.runtime battery.voltage battery.time_on_battery battery.replace input.voltage output.voltage ups.load
+			input.transfer.reason ups.test.result ups.alarms.present ups.timer.shutdown`),
+		settings: strings.Fields(`battery.date battery.voltage.nominal battery.runtime.low battery.charge.low battery.charge.restart ups.delay.start ups.delay.shutdown
+			input.voltage.nominal input.frequency.nominal output.voltage.nominal output.frequency.nominal ups.power.nominal ups.realpower.nominal
+			ups.beeper.status input.transfer.low input.transfer.high`),
+	}
+	for _, f := range families {
+		for _, r := range slices.Concat(f.rows, tableRows(f)) {
+			want := measure
+			for tier, names := range asked {
+				if slices.Contains(names, plainName(r.name)) {
+					want = tier
+				}
+			}
+			if r.tier != want {
+				t.Errorf("%s (%s): tier %d, want %d", r.from, r.name, r.tier, want)
+			}
 		}
 	}
 }
