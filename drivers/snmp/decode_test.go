@@ -28,8 +28,8 @@ func TestTraps(t *testing.T) {
 	if want := (dodai.Device{Manufacturer: "Example Power", Model: "UPS 1000"}); r.Device != want {
 		t.Errorf("identity %+v, want %+v", r.Device, want)
 	}
-	if r.Status != dodai.OL {
-		t.Errorf("status %v, want OL", r.Status)
+	if r.Status != dodai.OL || len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "tenths of a volt") || !strings.Contains(r.Notes[1], "ups.realpower of 1 left out") {
+		t.Errorf("status %v, notes %q: want OL, a word on the tenths of a volt and one on the watts", r.Status, r.Notes)
 	}
 }
 

@@ -78,6 +78,7 @@ func (f *objectFile) line(t *testing.T, text string) objectLine {
 	for _, p := range pair.FindAllStringSubmatch(right, -1) {
 		l.says[p[1]] = strings.Trim(p[2], `"`)
 	}
+	maps.DeleteFunc(l.says, func(_, text string) bool { return text == "" })
 	return l
 }
 

@@ -17,6 +17,11 @@ func TestMessageRoundTrip(t *testing.T) {
 		{MustOID("1.3.6.1.2.1.1.3.0"), Ticks(1)},
 		{MustOID("1.3.6.1.2.1.33.1.5.1.0"), Null()},
 		{MustOID("1.3.6.1.2.1.33.1.9.9.0"), Value{Tag: TagNoSuchInstance}},
+		{MustOID("1.3.6.1.2.1.33.1.9.9.1"), Value{Tag: TagNoSuchObject}},
+		{MustOID("1.3.6.1.2.1.33.1.9.9.2"), Value{Tag: TagEndOfMib}},
+		{MustOID("1.3.6.1.2.1.31.1.1"), Value{Tag: TagCounter32, Int: 4294967295}},
+		{MustOID("1.3.6.1.2.1.31.1.2"), Value{Tag: TagCounter64, Int: math.MaxInt64}},
+		{MustOID("1.3.6.1.2.1.4.20"), Value{Tag: TagIPAddress, Octets: []byte{127, 0, 0, 1}}},
 	}}
 	got, err := decodeMessage(m.encode())
 	if err != nil {
@@ -124,6 +129,17 @@ func TestDecodeRefuses(t *testing.T) {
 	for n := range good {
 		if m, err := decodeMessage(good[:n]); err == nil {
 			t.Errorf("the first %d of %d octets read as %+v: want an error", n, len(good), m)
+		}
+	}
+	for i, b := range good { // each tag and each length, one off
+		for _, tag := range []byte{TagSequence, TagInteger, TagOctetString, TagOID} {
+			if b == tag {
+				bad := slices.Clone(good)
+				bad[i] ^= 0x40
+				if m, err := decodeMessage(bad); err == nil && m.community == "public" && m.id == 7 && m.version == 0 && len(m.binds) == 1 && m.binds[0].OID.String() == "1.3.6" {
+					t.Errorf("octet %d spoilt: read as %+v, want an error or another message", i, m)
+				}
+			}
 		}
 	}
 	for what, bad := range map[string][]byte{
