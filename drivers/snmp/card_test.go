@@ -238,6 +238,21 @@ func TestLearntAnewOnLineOnly(t *testing.T) {
 			t.Errorf("stale with status %v = %v, want %v", status, got, want)
 		}
 	}
+	ups := newSim(t, snmpups.Config{})
+	d := openDriver(t, map[string]string{"address": ups.Addr()}).(*driver)
+	mustPoll(t, d)
+	ups.SetMains(false)
+	mustPoll(t, d)
+	learnt := d.session
+	learnt.started = old
+	if mustPoll(t, d); d.session != learnt {
+		t.Error("learnt anew in an outage")
+	}
+	ups.SetMains(true)
+	mustPoll(t, d)
+	if mustPoll(t, d); d.session == learnt {
+		t.Error("not learnt anew after six hours on line")
+	}
 }
 
 // TestContradictionPersists: two branches that disagree poll after poll are an alarm.

@@ -119,6 +119,11 @@ func checkObjects(t *testing.T, f *family) {
 			t.Errorf("%s identity %q: want an object and its name", f.name, id.oid)
 		}
 	}
+	for n, a := range f.alarmWords {
+		if a.text == "" || a.status.Any(dodai.OL|dodai.OB|dodai.OFF) || (a.source != 0 && !a.source.Any(dodai.OL|dodai.OB)) {
+			t.Errorf("%s alarm %s is %+v: want a text, flags, and a source of power only as such", f.name, n, a)
+		}
+	}
 	if (f.alarms == "") != (f.alarmCount == "") || (f.alarms == "") != (len(f.alarmWords) == 0) {
 		t.Errorf("%s: an alarm table wants a column, a count and words", f.name)
 	}
