@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -354,27 +352,6 @@ func (st *stepper) settle(what string, ok func() bool) {
 func (st *stepper) idle() {
 	st.t.Helper()
 	st.settle("everything to end", func() bool { return !st.loop.earlyBusy && !st.loop.executing })
-}
-
-// blockJournal holds the database's write lock, as a disk that hangs would: writes wait.
-func (s *site) blockJournal() (release func()) {
-	s.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+s.file("state/journal.db")+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	conn, err := db.Conn(context.Background())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if _, err := conn.ExecContext(context.Background(), "BEGIN IMMEDIATE"); err != nil {
-		s.t.Fatal(err)
-	}
-	return sync.OnceFunc(func() {
-		if err := errors.Join(conn.Close(), db.Close()); err != nil {
-			s.t.Error(err)
-		}
-	})
 }
 
 func sameStory(t *testing.T, got []string, want ...string) {

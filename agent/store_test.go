@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,4 +167,25 @@ func TestStoreWithoutAJournal(t *testing.T) {
 	}
 	s.loadDurations(t.Context(), []string{"one"})
 	flushed(t, s)
+}
+
+// blockJournal holds the database's write lock, as a disk that hangs would: writes wait.
+func (s *site) blockJournal() (release func()) {
+	s.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+s.file("state/journal.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	conn, err := db.Conn(context.Background())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(context.Background(), "BEGIN IMMEDIATE"); err != nil {
+		s.t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		if err := errors.Join(conn.Close(), db.Close()); err != nil {
+			s.t.Error(err)
+		}
+	})
 }
