@@ -138,13 +138,15 @@ func (d *decider) judgeSupplies() {
 
 // off reports whether the UPS says OFF for good and no good input speaks against it.
 func (d *decider) off(w *supply) bool {
-	return w.ups != nil && w.ups.offPersists() && !d.inputGood(w.psu)
+	return w.ups != nil && w.ups.offPersists() && !d.inputGood(w.psu, w.ups.mem.Off.At)
 }
 
-func (d *decider) inputGood(psu string) bool {
+// inputGood reports whether the supply said that its input is good, at since or later
+// and not too long ago.
+func (d *decider) inputGood(psu string, since time.Duration) bool {
 	for _, dev := range d.s.OfKind(dodai.KindPSUs) {
 		m := d.mem.PSUs[dev.Name]
-		if dev.Quality(d.now) == dodai.QualityFresh && slices.Contains(m.Good, psu) && psu != "" {
+		if m.Read.At >= since && dev.Quality(d.now) == dodai.QualityFresh && slices.Contains(m.Good, psu) && psu != "" {
 			return true
 		}
 	}
@@ -182,24 +184,28 @@ func (d *decider) fastPSU(name string, m PSUMemory) {
 }
 
 // directFeeds finds supplies that hang on the mains themselves dead when a UPS on the
-// same circuit runs from its battery.
+// same circuit runs from its battery, unless they have said since that their input is good.
 func (d *decider) directFeeds() {
 	for i := range d.supplies {
 		w := &d.supplies[i]
-		if w.ups == nil && w.feed != "" && d.feedDead(w.feed).Set {
+		if w.ups != nil || w.feed == "" {
+			continue
+		}
+		if dead := d.feedDead(w.feed); dead.Set && !d.inputGood(w.psu, dead.At) {
 			w.lost = true
 		}
 	}
 }
 
-// feedDead is since when a UPS that still answers has reported the circuit's mains gone.
+// feedDead is since when the circuit's mains have been gone by the word of a UPS. One that
+// fell silent since has not taken it back.
 func (d *decider) feedDead(feed string) Mark {
 	for _, p := range d.s.Paths {
 		if p.Feed != feed {
 			continue
 		}
 		for _, u := range d.upses {
-			if u.name == p.UPS && u.mem.running() && !u.silent() {
+			if u.name == p.UPS && u.mem.running() {
 				return u.mem.Transfer
 			}
 		}

@@ -22,6 +22,14 @@ func (w *world) supplies(seconds float64, states string) {
 			p.State, p.Input = dodai.PSUInputLost, dodai.InputLost
 		case "failed":
 			p.State, p.Input = dodai.PSUFailed, dodai.InputUnknown
+		case "lost-by-input":
+			p.Input = dodai.InputLost
+		case "lost-by-state":
+			p.State = dodai.PSUInputLost
+		case "failed-with-input":
+			p.State = dodai.PSUFailed
+		case "absent":
+			p.State = dodai.PSUAbsent
 		case "unknown":
 			p.State, p.Input = dodai.PSUUnknown, dodai.InputUnknown
 		}
@@ -35,6 +43,7 @@ func TestSupplies(t *testing.T) {
 	mixed := []dodai.Path{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", Feed: "B"}}
 	shared := []dodai.Path{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", UPS: "u2", Feed: "A"}}
 	direct := []dodai.Path{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", Feed: "A"}}
+	unnamed := []dodai.Path{{PSU: "a", UPS: "u1"}, {PSU: "b"}}
 	for _, tc := range []struct {
 		name   string
 		paths  []dodai.Path
@@ -64,6 +73,58 @@ func TestSupplies(t *testing.T) {
 			w.supplies(1, "a:failed b:ok")
 			w.play("4 u2 OB LB\n6 u2 OB LB")
 		}, ReasonLB, "redundancy_lost"},
+		{"one input lost, and decided twice", both, 2, func(w *world) { w.supplies(1, "a:lost b:ok"); w.play("4 u1 OL") }, ReasonNone, ""},
+		{"lost by its input alone", both, 2, func(w *world) { w.supplies(1, "a:lost-by-input b:ok"); w.supplies(3, "a:lost-by-input b:ok") }, ReasonPathOutage, ""},
+		{"lost by its state alone", both, 2, func(w *world) { w.supplies(1, "a:lost-by-state b:ok"); w.supplies(3, "a:lost-by-state b:ok") }, ReasonPathOutage, ""},
+		{"lost and back", both, 2, func(w *world) {
+			w.supplies(1, "a:lost b:ok")
+			w.supplies(3, "a:lost b:ok")
+			w.supplies(5, "a:ok b:ok")
+		}, ReasonNone, ""},
+		{"lost for a moment, twice", both, 2, func(w *world) {
+			w.supplies(1, "a:lost b:ok")
+			w.supplies(3, "a:ok b:ok")
+			w.supplies(5, "a:lost b:ok")
+		}, ReasonNone, ""},
+		{"all lost for a moment, twice", both, 2, func(w *world) {
+			w.supplies(1, "a:lost b:lost")
+			w.supplies(3, "a:ok b:ok")
+			w.supplies(5, "a:lost b:lost")
+		}, ReasonNone, ""},
+		{"the only one that is fitted has none", both, 1, func(w *world) {
+			w.supplies(1, "a:absent b:lost")
+			w.supplies(3, "a:absent b:lost")
+		}, ReasonNone, "redundancy_lost psu_contradiction"},
+		{"all failed is no contradiction", both, 1, func(w *world) {
+			w.supplies(1, "a:failed b:failed")
+			w.supplies(3, "a:failed b:failed")
+		}, ReasonNone, "redundancy_lost"},
+		{"an empty bay cannot carry the host", both, 1, func(w *world) {
+			w.supplies(1, "a:absent b:ok")
+			w.play("4 u2 OB LB\n6 u2 OB LB")
+		}, ReasonLB, "redundancy_lost"},
+		{"OFF and broken, then OFF is no lie", both, 2, func(w *world) {
+			w.supplies(40, "a:failed-with-input b:ok")
+			w.play("1 u1 OL OFF\n41 u1 OL OFF")
+		}, ReasonPathOutage, ""},
+		{"good input from before OFF says nothing", both, 2, func(w *world) {
+			w.supplies(1, "a:ok b:ok")
+			w.play("2 u1 OL OFF\n15 u2 OL\n32 u1 OL OFF")
+		}, ReasonPathOutage, ""},
+		{"nor does one from long ago", both, 2, func(w *world) {
+			w.play("1 u1 OL OFF")
+			w.supplies(5, "a:ok b:ok")
+			w.play("31 u1 OL OFF\n32 u2 OL")
+		}, ReasonPathOutage, ""},
+		{"OFF is a lie when the other input is lost", both, 1, func(w *world) {
+			w.supplies(1, "a:unknown b:lost")
+			w.supplies(3, "a:unknown b:lost")
+			w.play("4 u1 OL OFF\n35 u1 OL OFF\n36 u2 OL")
+		}, ReasonNone, "redundancy_lost"},
+		{"OFF is a lie when the other supply is broken", both, 1, func(w *world) {
+			w.supplies(1, "a:unknown b:failed")
+			w.play("4 u1 OL OFF\n35 u1 OL OFF\n36 u2 OL")
+		}, ReasonNone, "redundancy_lost"},
 		{"good input speaks against OFF", both, 2, func(w *world) {
 			w.supplies(40, "a:ok b:ok")
 			w.play("1 u1 OL OFF\n41 u1 OL OFF")
@@ -79,6 +140,31 @@ func TestSupplies(t *testing.T) {
 		}, ReasonCommsOnBatt, ""},
 		{"a supply on the mains carries the host", mixed, 1, func(w *world) { w.play("1 u1 OB LB\n3 u1 OB LB") }, ReasonNone, "redundancy_lost"},
 		{"not when they are the mains that failed", direct, 1, func(w *world) { w.play("1 u1 OB LB\n3 u1 OB LB") }, ReasonLB, "redundancy_lost"},
+		{"mains of another circuit, perhaps", unnamed, 1, func(w *world) { w.play("1 u1 OB LB\n3 u1 OB LB") }, ReasonNone, "redundancy_lost"},
+		{"the mains that failed, and then silence", direct, 1, func(w *world) { w.play("1 u1 OB charge=90\n62 u1 fails") }, ReasonCommsOnBatt, "redundancy_lost"},
+		{"the supply says that its mains are good", direct, 1, func(w *world) {
+			w.play("1 u1 OB LB\n3 u1 OB LB")
+			w.supplies(4, "a:ok b:ok")
+		}, ReasonNone, "redundancy_lost"},
+		{"that they were good before", direct, 1, func(w *world) {
+			w.supplies(1, "a:ok b:ok")
+			w.play("2 u1 OB LB\n4 u1 OB LB")
+		}, ReasonLB, "redundancy_lost"},
+		{"both silent, one of them on battery", shared, 1, func(w *world) {
+			w.play("5 u2 OB charge=90\n30 u1 fails\n31 u2 fails\n66 u1 fails")
+		}, ReasonCommsOnBatt, "redundancy_lost"},
+		{"silent half a minute before", shared, 1, func(w *world) {
+			w.play("29.9 u2 OB LB\n33 u2 OB LB\n89 u2 OB LB\n90 u1 fails")
+		}, ReasonCommsOnBatt, "redundancy_lost"},
+		{"silent for longer before", shared, 1, func(w *world) {
+			w.play("30 u2 OB LB\n33 u2 OB LB\n90 u2 OB LB\n91 u1 fails")
+		}, ReasonNone, "redundancy_lost"},
+		{"silent a little after", shared, 1, func(w *world) {
+			w.play("5 u2 OB LB\n7 u2 OB LB\n19.9 u1 OL\n79 u2 OB LB\n80 u1 fails")
+		}, ReasonCommsOnBatt, "redundancy_lost"},
+		{"on line for a while after", shared, 1, func(w *world) {
+			w.play("5 u2 OB LB\n7 u2 OB LB\n20 u1 OL\n79 u2 OB LB\n81 u1 fails")
+		}, ReasonNone, "redundancy_lost"},
 		{"silent when the other lost the same mains", shared, 1, func(w *world) {
 			w.play("5 u2 OB LB\n7 u2 OB LB\n30 u1 fails\n64 u2 OB LB\n66 u1 fails")
 		}, ReasonCommsOnBatt, "redundancy_lost"},
@@ -130,6 +216,49 @@ func TestUnconfirmedSupplyIsPolledFast(t *testing.T) {
 	w.supplies(3, "a:lost b:ok")
 	if w.last.Fast["bmc"] {
 		t.Error("a confirmed one still is")
+	}
+}
+
+// TestLostView: a feed whose supply has no input shows it, and says why.
+func TestLostView(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MinSupplies = 2 })
+	w.snap.Paths = []dodai.Path{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", UPS: "u2", Feed: "B"}}
+	w.play("0 u1 OL runtime=900\n0 u2 OL runtime=900")
+	w.supplies(1, "a:lost b:ok")
+	w.supplies(3, "a:lost b:ok")
+	if v := w.last.UPS("u1"); !v.Lost || v.Why != "power supply a reports that it has no input" || w.last.UPS("u2").Lost {
+		t.Errorf("view %+v, want it lost by its supply", v)
+	}
+	if w.last.Margin == nil || *w.last.Margin != -180*time.Second {
+		t.Errorf("margin %v, want none left: both are needed", w.last.Margin)
+	}
+	w.supplies(5, "a:failed b:ok")
+	if w.last.Margin == nil || *w.last.Margin != -180*time.Second || w.last.UPS("u1").Lost {
+		t.Errorf("margin %v, want none left with a broken supply", w.last.Margin)
+	}
+	w.supplies(6, "a:lost b:ok")
+	w.supplies(8, "a:lost b:ok")
+	w.play("9 u1 OL FSD")
+	if v := w.last.UPS("u1"); !v.Lost || v.Doomed != ReasonFSD || v.Why != "announces a forced shutdown (FSD)" {
+		t.Errorf("view %+v, want it lost, and doomed for its own reason", v)
+	}
+}
+
+// TestSuppliesAfterBoot: an input that was lost before the boot has to be lost anew.
+func TestSuppliesAfterBoot(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MinSupplies = 2 })
+	w.snap.Paths = []dodai.Path{{PSU: "a", UPS: "u1"}, {PSU: "b", UPS: "u2"}}
+	w.play("0 u1 OL\n0 u2 OL")
+	w.supplies(1, "a:lost b:ok")
+	w.supplies(3, "a:lost b:ok")
+	w.snap.BootedAt = at(100)
+	w.supplies(110, "a:lost b:ok")
+	if w.last.Shutdown {
+		t.Errorf("one reading after the boot: %s", w.last.Explanation)
+	}
+	w.supplies(112, "a:lost b:ok")
+	if !w.last.Shutdown {
+		t.Errorf("two readings after the boot: %s", w.last.Explanation)
 	}
 }
 
