@@ -59,10 +59,10 @@ type Agent struct {
 	hooks   *hookSet
 	drill   drillSlot
 
-	ready     chan struct{} // closed once every device has answered or been reported silent
-	listening chan struct{} // closed once sockets and ports are open
-	addr      net.Addr      // of the TCP listener, valid once listening is closed
-	ended     chan struct{} // closed when Run returns
+	ready     chan struct{}            // closed once every device has answered or been reported silent
+	listening chan struct{}            // closed once sockets and ports are open
+	addr      atomic.Pointer[net.Addr] // of the TCP listener; nil: there is none yet
+	ended     chan struct{}            // closed when Run returns
 
 	ctx  context.Context // ends when Run does
 	loop loopState       // owned by the loop's goroutine
@@ -120,6 +120,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		return nil, err
 	}
 	a.restore(ctx)
+	a.restoreProofs()
 	a.publish()
 	return a, nil
 }
@@ -154,6 +155,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return a.runTextfile(ctx) })
 	group.Go(func() error { return a.runNotify(ctx) })
+	group.Go(func() error { return a.runKeep(ctx) })
 	return a.end(ctx, group)
 }
 
@@ -200,12 +202,15 @@ func within(deadline time.Time, f func(context.Context)) {
 	waitFor(ctx, func() { f(ctx) })
 }
 
-// Addr is the address of the TCP listener, once Run has opened it; nil without one, and
-// when Run has returned before.
+// Addr is the address of the TCP listener, once Run has opened it; nil without one, while
+// its port is taken, and when Run has returned before.
 func (a *Agent) Addr() net.Addr {
 	select {
 	case <-a.listening:
-		return a.addr
+		if addr := a.addr.Load(); addr != nil {
+			return *addr
+		}
+		return nil
 	case <-a.ended:
 		return nil
 	}

@@ -26,16 +26,42 @@ func (a *Agent) serve(ctx context.Context, group *errgroup.Group) error {
 		}
 		a.serveOn(ctx, group, l, a.localAPI(), withPeer)
 	}
-	if a.opts.Listen != "" {
-		l, err := net.Listen("tcp", a.opts.Listen)
-		if err != nil {
-			return fmt.Errorf("listen for /metrics: %w", err)
-		}
-		a.addr = l.Addr()
-		a.log.Info("serving metrics", "address", l.Addr().String())
-		a.serveOn(ctx, group, l, a.remoteAPI(), nil)
+	if a.opts.Listen == "" {
+		return nil
 	}
+	l, err := net.Listen("tcp", a.opts.Listen)
+	if err != nil {
+		// A machine must not be left alone because its metrics cannot be read.
+		a.log.Error("no metrics for now, trying again", "err", err)
+		group.Go(func() error { return a.listenLater(ctx, group) })
+		return nil
+	}
+	a.serveMetrics(ctx, group, l)
 	return nil
+}
+
+func (a *Agent) serveMetrics(ctx context.Context, group *errgroup.Group, l net.Listener) {
+	addr := l.Addr()
+	a.addr.Store(&addr)
+	a.log.Info("serving metrics", "address", addr.String())
+	a.serveOn(ctx, group, l, a.remoteAPI(), nil)
+}
+
+// listenAgain is how often a port that was taken is tried again.
+const listenAgain = 2 * time.Second
+
+func (a *Agent) listenLater(ctx context.Context, group *errgroup.Group) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(listenAgain):
+		}
+		if l, err := net.Listen("tcp", a.opts.Listen); err == nil {
+			a.serveMetrics(ctx, group, l)
+			return nil
+		}
+	}
 }
 
 func (a *Agent) serveOn(ctx context.Context, group *errgroup.Group, l net.Listener, h http.Handler, conn func(context.Context, net.Conn) context.Context) {

@@ -17,8 +17,19 @@ import (
 	"github.com/dodai-agent/dodai/drivers"
 )
 
-// maxBackoff is the longest pause between two polls of a device that stays silent.
-const maxBackoff = time.Minute
+// The longest pause between two polls of a device that stays silent. What stands between
+// the mains and the server is asked more often: an outage may begin just when it is back.
+const (
+	maxBackoff      = time.Minute
+	maxBackoffPower = 10 * time.Second
+)
+
+func backoff(kind dodai.Kind) time.Duration {
+	if kind.IsPower() {
+		return maxBackoffPower
+	}
+	return maxBackoff
+}
 
 // configure replaces the configuration: the policy, the hooks, the snapshot's list of
 // devices and the collectors, which start when the loop runs. It changes nothing when
@@ -100,7 +111,7 @@ func (a *Agent) collectorConfig(cfg *config.Config, dev config.Device, f drivers
 		Timeout:    f.Timeout,
 		StaleAfter: max(3*line, cfg.Policy.StaleS.D()), // as the player of scenarios has it
 		Schedule: collectors.Schedule{
-			Line: line, Battery: battery, Retry: cfg.Policy.RetryS.D(), Retries: 3, MaxBackoff: maxBackoff,
+			Line: line, Battery: battery, Retry: cfg.Policy.RetryS.D(), Retries: 3, MaxBackoff: backoff(cmp.Or(dev.Kind, f.Kind)),
 		},
 		Publish: func(s *dodai.DeviceState) { a.send(a.ctx, update{device: s, from: generation}) },
 	}

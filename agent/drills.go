@@ -277,6 +277,18 @@ func (a *Agent) Report(id string) (*drill.Report, error) {
 	return &r, nil
 }
 
+// restoreProofs brings back, from the reports, when each drill was last passed: the date
+// a protection was last proven must not be forgotten with a restart.
+func (a *Agent) restoreProofs() {
+	reports := a.reports()
+	slices.Reverse(reports) // oldest first, so that the newest is said last
+	for _, r := range reports {
+		if r.Verdict == drill.Pass {
+			a.metrics.DrillSucceeded(r.Drill, string(r.Level), r.Started)
+		}
+	}
+}
+
 func (a *Agent) postDrill(w http.ResponseWriter, r *http.Request) {
 	var req DrillRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&req); err != nil {
@@ -307,21 +319,27 @@ func (a *Agent) getDrill(w http.ResponseWriter, r *http.Request) {
 }
 
 // listDrills answers the reports, newest first.
-func (a *Agent) listDrills(w http.ResponseWriter, _ *http.Request) {
+// reports are all reports there are, the newest first.
+func (a *Agent) reports() []*drill.Report {
 	reports := []*drill.Report{}
-	files, err := filepath.Glob(filepath.Join(a.reportDir(), "*.json"))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+	files, err := os.ReadDir(a.reportDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		a.log.Error("the drills' reports cannot be listed", "err", err)
 	}
 	for _, f := range files {
-		if r, err := a.Report(strings.TrimSuffix(filepath.Base(f), ".json")); err == nil {
+		id, isJSON := strings.CutSuffix(f.Name(), ".json")
+		if !isJSON {
+			continue
+		}
+		if r, err := a.Report(id); err == nil {
 			reports = append(reports, r)
 		}
 	}
 	slices.SortStableFunc(reports, func(a, b *drill.Report) int { return b.Started.Compare(a.Started) })
-	writeJSON(w, reports)
+	return reports
 }
+
+func (a *Agent) listDrills(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.reports()) }
 
 func (a *Agent) abortDrill(w http.ResponseWriter, r *http.Request) {
 	if err := a.AbortDrill(r.Context()); err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dodai-agent/dodai"
 )
@@ -34,6 +35,9 @@ func psuEdges(device string, old, now []dodai.PSU) []dodai.Event {
 	for _, p := range old {
 		was[p.ID] = p.State
 	}
+	now = withGone(old, now, func(p dodai.PSU) string { return p.ID }, func(p dodai.PSU) dodai.PSU {
+		return dodai.PSU{ID: p.ID, Name: p.Name, State: dodai.PSUAbsent}
+	})
 	var events []dodai.Event
 	for _, p := range now {
 		before, known := was[p.ID]
@@ -70,6 +74,9 @@ func arrayEdges(old, now []dodai.Array) []dodai.Event {
 	for _, a := range old {
 		was[a.ID] = a
 	}
+	now = withGone(old, now, func(a dodai.Array) string { return a.ID }, func(a dodai.Array) dodai.Array {
+		return dodai.Array{ID: a.ID, Level: a.Level, State: dodai.ArrayInactive, Failing: []string{}}
+	})
 	var events []dodai.Event
 	for _, a := range now {
 		before, known := was[a.ID]
@@ -90,10 +97,19 @@ func arrayEdges(old, now []dodai.Array) []dodai.Event {
 func diskEdges(old, now []dodai.Disk) []dodai.Event {
 	was := map[string]dodai.Verdict{}
 	for _, d := range old {
-		was[d.Device+d.Type] = d.Verdict
+		if !d.Standby {
+			was[d.Device+d.Type] = d.Verdict
+		}
 	}
 	var events []dodai.Event
+	now = withGone(old, now, func(d dodai.Disk) string { return d.Device + d.Type }, func(d dodai.Disk) dodai.Disk {
+		d.Verdict, d.Reasons, d.Standby = dodai.VerdictUnreadable, []string{"the disk is not there any more"}, false
+		return d
+	})
 	for _, d := range now {
+		if d.Standby { // asleep and left asleep: nothing new is known
+			continue
+		}
 		before, known := was[d.Device+d.Type]
 		if before == d.Verdict || !known && d.Verdict == dodai.VerdictOK {
 			continue
@@ -103,6 +119,18 @@ func diskEdges(old, now []dodai.Disk) []dodai.Event {
 			Text:   fmt.Sprintf("disk %s (%s, serial %s): %s, before: %s", d.Device, d.Model, d.Serial, d.Verdict, orNone(string(before)))})
 	}
 	return events
+}
+
+// withGone adds to now, as gone makes it, whatever stood in old and does not any more: a
+// thing that has vanished from a reading is an event, not silence.
+func withGone[T any](old, now []T, id func(T) string, gone func(T) T) []T {
+	all := slices.Clone(now)
+	for _, o := range old {
+		if !slices.ContainsFunc(now, func(n T) bool { return id(n) == id(o) }) {
+			all = append(all, gone(o))
+		}
+	}
+	return all
 }
 
 func orNone(s string) string {

@@ -24,6 +24,8 @@ func TestEdges(t *testing.T) {
 			{Device: "/dev/bus/0", Type: "megaraid,0", Verdict: dodai.VerdictOK}, {Device: "/dev/bus/0", Type: "megaraid,1", Verdict: v},
 		}}
 	}
+	asleep := disk(dodai.VerdictUnreadable)
+	asleep.Disks[1].Standby = true
 	for _, tc := range []struct {
 		name          string
 		before, after *dodai.Reading
@@ -47,6 +49,10 @@ func TestEdges(t *testing.T) {
 		{"failed after degraded", array(dodai.ArrayDegraded, "sda"), array(dodai.ArrayFailed, "sda"), "array_degraded md0"},
 		{"stopped after optimal", array(dodai.ArrayOptimal), array(dodai.ArrayInactive), "array_degraded md0"},
 		{"stopped after degraded", array(dodai.ArrayDegraded, "sda"), array(dodai.ArrayInactive, "sda"), "array_degraded md0"},
+		{"a supply that is in the list no more", psus(dodai.PSUOK, dodai.PSUOK), psus(dodai.PSUOK), "psu_lost 10.2"},
+		{"an array that is in the list no more", array(dodai.ArrayOptimal), &dodai.Reading{Kind: dodai.KindArrays}, "array_degraded md0"},
+		{"a disk that is in the list no more", disk(dodai.VerdictOK), &dodai.Reading{Kind: dodai.KindDisks, Disks: disk(dodai.VerdictOK).Disks[:1]}, "disk_verdict_changed /dev/bus/0"},
+		{"a disk that sleeps", disk(dodai.VerdictOK), asleep, ""},
 		{"rebuilt", array(dodai.ArrayRebuilding, "sda"), array(dodai.ArrayOptimal), "array_restored md0"},
 		{"unknown is no loss", array(dodai.ArrayOptimal), array(dodai.ArrayUnknown), ""},
 		{"a container is never active", nil, container, ""},

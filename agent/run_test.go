@@ -109,15 +109,46 @@ hooks: [{on: [shutdown_started, agent_stopped], command: ["/bin/sh", "-c", "slee
 	}
 }
 
-// An address that is taken is an error, not a hang, also with a socket open already.
-func TestRunCannotListen(t *testing.T) {
+// A port that is taken leaves no machine alone: metrics come when it is free.
+func TestRunWithoutItsPort(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	s := newSite(t)
+	opts := s.options(plain)
+	opts.Listen = l.Addr().String()
+	a, err := New(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	if addr := a.Addr(); addr != nil {
+		t.Errorf("address %v while the port is taken, want none", addr)
+	}
+	select {
+	case <-a.Ready():
+	case <-time.After(10 * time.Second):
+		t.Error("the agent is not ready without its port")
+	}
+	l.Close()
+	for deadline := time.Now().Add(5 * listenAgain); a.Addr() == nil && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if a.Addr() == nil {
+		t.Error("no address long after the port was free")
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A socket that cannot be had is an error, not a hang.
+func TestRunCannotListen(t *testing.T) {
 	for name, change := range map[string]func(*Options, *site){
-		"address already in use": func(o *Options, s *site) { o.Listen, o.Socket = l.Addr().String(), s.file("a.sock") },
 		"a socket's name at most": func(o *Options, s *site) {
 			o.Socket = s.file(strings.Repeat("x", 120))
 		},

@@ -170,12 +170,12 @@ func TestPrintStatus(t *testing.T) {
 		},
 		Devices:  []agent.DeviceStatus{{Name: "u1", Kind: dodai.KindUPS, Error: "one\ntwo", Quality: dodai.QualityNever}},
 		Shutdown: &agent.DownStatus{Reason: policy.ReasonLB}, Drill: &agent.DrillStatus{Name: "d", Level: "rehearsal", ForS: 3},
-		SPOFs: make([]agent.SPOFStatus, 2),
+		SPOFs: []agent.SPOFStatus{{Open: true}, {Open: true}, {}},
 	})
 	for _, want := range []string{
 		"state     shutting down", "margin    -5s   (battery -, shutdown needs 2m00s, reserve 60s)", "steps done: -", "d (rehearsal) for 3s",
 		"u1   OB LB   61s         -              -     lb", "u2   -       -           -              -     lost", "u3   -       -           -              -     healthy",
-		"one two", "2 findings on single points",
+		"one two", "2 open, 1 to be advised of",
 	} {
 		if err != nil || !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in (%v)\n%s", want, err, b.String())

@@ -99,7 +99,13 @@ func spofLine(s agent.Status) string {
 	if len(s.SPOFs) == 0 {
 		return "no single point of failure found"
 	}
-	return fmt.Sprintf("%d findings on single points of failure: `dodai audit` lists them", len(s.SPOFs))
+	open := 0
+	for _, f := range s.SPOFs {
+		if f.Open {
+			open++
+		}
+	}
+	return fmt.Sprintf("single points of failure: %d open, %d to be advised of; `dodai audit` lists them", open, len(s.SPOFs)-open)
 }
 
 func upsRows(s agent.Status) [][]string {

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/journal"
+)
+
+// How often the readings of UPSes are kept, so that an outage can be looked at
+// afterwards, and how often what is too old is removed.
+const (
+	sampleLine    = time.Minute
+	sampleBattery = 10 * time.Second
+	pruneEvery    = 24 * time.Hour
+)
+
+// sampled are the variables worth keeping.
+var sampled = []string{
+	dodai.BatteryCharge, dodai.BatteryRuntime, dodai.BatteryVoltage, dodai.InputVoltage, dodai.UPSLoad, dodai.UPSTemperature,
+}
+
+// runKeep keeps samples of what the loop last saw and removes what is too old, for as
+// long as ctx lasts. It works beside the loop and never makes it wait.
+func (a *Agent) runKeep(ctx context.Context) error {
+	if a.store.journal == nil {
+		<-ctx.Done()
+		return nil
+	}
+	ticker := time.NewTicker(sampleBattery)
+	defer ticker.Stop()
+	var keep keeper
+	var pruned time.Duration
+	for {
+		if err := a.store.write(ctx, func(ctx context.Context) error {
+			return a.store.journal.AppendSamples(ctx, keep.due(a.View(), a.clock())...)
+		}); err != nil && ctx.Err() == nil {
+			a.log.Debug("samples not kept", "err", err)
+		}
+		if now := a.clock(); pruned == 0 || now-pruned > pruneEvery {
+			a.prune(ctx)
+			pruned = now
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (a *Agent) prune(ctx context.Context) {
+	keep := a.View().Config.Journal
+	if err := a.store.journal.Prune(ctx, keep.KeepEvents.D(), keep.KeepSamples.D()); err != nil && ctx.Err() == nil {
+		a.log.Error("old events and samples were not removed", "err", err)
+	}
+}
+
+// keeper remembers which readings it has kept.
+type keeper struct{ at map[string]time.Duration }
+
+// due returns the samples of the readings that are new and due.
+func (k *keeper) due(v *View, now time.Duration) []journal.Sample {
+	if k.at == nil {
+		k.at = map[string]time.Duration{}
+	}
+	var samples []journal.Sample
+	for _, dev := range v.Snapshot.Devices {
+		if dev.Reading == nil || !dev.Kind.IsPower() || !k.isDue(v, dev, now) {
+			continue
+		}
+		k.at[dev.Name] = dev.At
+		wall := v.Snapshot.Wall.Add(dev.At - v.Snapshot.At)
+		for _, name := range sampled {
+			if value, ok := dev.Reading.Vars.Float(name); ok {
+				samples = append(samples, journal.Sample{Device: dev.Name, Name: name, Value: value, At: wall})
+			}
+		}
+	}
+	return samples
+}
+
+func (k *keeper) isDue(v *View, dev *dodai.DeviceState, now time.Duration) bool {
+	last, kept := k.at[dev.Name]
+	every := sampleLine
+	if u := v.Decision.UPS(dev.Name); u != nil && u.OnBattery {
+		every = sampleBattery
+	}
+	return !kept || dev.At > last && now-last >= every
+}
