@@ -70,6 +70,9 @@ func TestNext(t *testing.T) {
 		{"silence", "0 u1 OL", nil, 15, ReasonNone},
 		{"no metrics", "0 u1 OB\n118 u1 OB", nil, 120, ReasonNoMetrics},
 		{"limit on battery", "0 u1 OB charge=90", func(c *Config) { c.MaxOnBattS = new(Seconds(7)) }, 7, ReasonMaxOnBatt},
+		{"LB distrusted", "0 u1 OB LB charge=90 runtime=900\n50 u1 OB LB charge=88 runtime=850", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, 60, ReasonLB},
+		{"the first of two", "0 u1 OL\n3 u2 OL", nil, 15, ReasonNone},
+		{"the second of two", "0 u2 OL\n3 u1 OL", nil, 15, ReasonNone},
 		{"blind", "0 u1 OB charge=90\n20 u1 fails", nil, 60, ReasonCommsOnBatt},
 		{"blind on line", "0 u1 OL\n20 u1 fails", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, 40, ReasonPathOutage},
 		{"frozen", "0 u1 OB charge=90\n110 u1 OB charge=90", nil, 120, ReasonCommsOnBatt},
@@ -258,7 +261,7 @@ func TestFast(t *testing.T) {
 	for script, want := range map[string]bool{
 		"0 u1 OL": false, "0 u1 OB": true, "0 u1 OL OFF": true, "0 u1 OL OB volts=230": true, "0 u1 OL FSD": true,
 		"0 u1 OL LB": true, "0 u1 OB CAL": true, "0 u1 OL BYPASS": false, "0 u1 OL timer=60\n2 u1 OL timer=58": true,
-		"0 u1 OB\n2 u1 OL\n4 u1 OB\n6 u1 OL\n8 u1 OB\n10 u1 OL\n25 u1 OL": true, "0 u1 OB\n2 u1 OL\n12 u1 OL": false,
+		"0 u1 OB\n2 u1 OL\n4 u1 OB\n6 u1 OL\n8 u1 OB\n10 u1 OL\n25 u1 OL": true, "0 u1 OB\n2 u1 OL": true, "0 u1 OB\n2 u1 OL\n12 u1 OL": false,
 	} {
 		w := newWorld(t, nil)
 		w.play(script)

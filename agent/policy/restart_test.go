@@ -60,10 +60,13 @@ func TestRestart(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, tc.change)
 			w.play(tc.before)
+			w.all = nil
 			w.restart(tc.at)
 			w.play(tc.after)
-			if w.last.Reason != tc.want {
-				t.Errorf("%s, want %s", w.last.Explanation, tc.want)
+			for i, d := range w.all {
+				if d.Reason != tc.want && (tc.want == ReasonNone || i == len(w.all)-1) {
+					t.Errorf("at %v: %s, want %s", d.At-start, d.Explanation, tc.want)
+				}
 			}
 		})
 	}

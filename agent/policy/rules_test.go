@@ -45,6 +45,8 @@ var ruleCases = []struct {
 	{"LB not trusted yet", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=90 runtime=600\n2 u1 OB LB charge=90 runtime=598", ReasonNone, "low_battery on_battery"},
 	{"LB trusted with a charge of half", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=50 runtime=600\n2 u1 OB LB charge=50 runtime=598", ReasonLB, "low_battery on_battery"},
 	{"LB trusted in the end", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=90 runtime=900\n59 u1 OB LB charge=80 runtime=850\n60 u1 later", ReasonLB, "low_battery on_battery"},
+	{"an early LB that went away", func(c *Config) { c.LBTrustS = new(Seconds(60)) }, "0 u1 OB LB charge=90 runtime=900\n2 u1 OB LB charge=90 runtime=898\n40 u1 OB charge=88 runtime=860\n61 u1 OB charge=86 runtime=840", ReasonNone, "on_battery"},
+	{"two readings at one instant", nil, "0 u1 OL charge=90\n0 u1 OB charge=90", ReasonNone, "on_battery"},
 	{"LB on line", nil, "0 u1 OL LB charge=9\n2 u1 OL LB charge=9", ReasonNone, "would_not_survive"},
 	{"low charge", nil, "0 u1 OB charge=20\n2 u1 OB charge=20", ReasonCharge, "low_charge on_battery"},
 	{"low charge on line", nil, "0 u1 OL charge=9\n2 u1 OL charge=9", ReasonNone, ""},

@@ -94,7 +94,7 @@ func TestObserved(t *testing.T) {
 		{"falls faster than it says", true, func(s float64) float64 { return 100 - s/4 }, 130, "charge slope", 270},
 		{"falls slower", true, func(s float64) float64 { return 100 - s/40 }, 250, "battery.runtime", 650},
 		{"runtime unknown", false, func(s float64) float64 { return 100 - s/4 }, 130, "charge slope", 270},
-		{"a fall at the transfer alone", false, func(s float64) float64 { return max(94, 100-s/5) - max(0, s-30)/60 }, 85, "", 0},
+		{"a fall at the transfer alone", false, func(s float64) float64 { return max(94, 100-s/5) - max(0, s-30)/60 }, 125, "", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, nil)

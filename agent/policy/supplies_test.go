@@ -95,6 +95,10 @@ func TestSupplies(t *testing.T) {
 			w.supplies(1, "a:absent b:lost")
 			w.supplies(3, "a:absent b:lost")
 		}, ReasonNone, "redundancy_lost psu_contradiction"},
+		{"nothing fitted is no contradiction", both, 1, func(w *world) {
+			w.supplies(1, "a:absent b:absent")
+			w.supplies(3, "a:absent b:absent")
+		}, ReasonNone, "redundancy_lost"},
 		{"all failed is no contradiction", both, 1, func(w *world) {
 			w.supplies(1, "a:failed b:failed")
 			w.supplies(3, "a:failed b:failed")
@@ -217,6 +221,12 @@ func TestUnconfirmedSupplyIsPolledFast(t *testing.T) {
 	if w.last.Fast["bmc"] {
 		t.Error("a confirmed one still is")
 	}
+	for _, s := range []float64{10, 12} {
+		w.supplies(s, "a:lost b:lost")
+	}
+	if w.last.Fast["bmc"] {
+		t.Error("a confirmed contradiction still is")
+	}
 }
 
 // TestLostView: a feed whose supply has no input shows it, and says why.
@@ -314,8 +324,8 @@ func TestVoltageSlope(t *testing.T) {
 	for s := 0.0; s < 600 && !w.last.Shutdown; s += 2 {
 		w.play(fmt.Sprintf("%g u1 OB battery=%.1f low=21 nominal=24", 5+s, 24-s/200))
 	}
-	if got := (w.last.At - start).Seconds(); w.last.Reason != ReasonRuntime || got < 390 || got > 460 {
-		t.Errorf("%s at %g s; want runtime near 425 s", w.last.Explanation, got)
+	if got := (w.last.At - start).Seconds(); w.last.Reason != ReasonRuntime || got < 390 || got > 460 || w.last.UPS("u1").Source != "battery voltage slope" {
+		t.Errorf("%s at %g s; want runtime near 425 s by the voltage", w.last.Explanation, got)
 	}
 }
 
