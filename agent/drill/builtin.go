@@ -12,6 +12,10 @@ import (
 // not its runtime. It is a guess, and the scenario's title says so.
 const unknownRuntime = 10 * time.Minute
 
+// runtimeMax is the longest runtime in seconds that is taken for one; 65535 and the like
+// mean that the UPS does not know.
+const runtimeMax = 36000
+
 // ScenarioFor returns the scenario called name: a built-in one made for the UPSes of s,
 // or else the file of that name.
 //
@@ -99,7 +103,7 @@ func discharge(dev *dodai.DeviceState) (ramp map[string]any, lasts time.Duration
 	runtime, hasRuntime := dev.Reading.Vars.Float(dodai.BatteryRuntime)
 	charge, hasCharge := dev.Reading.Vars.Float(dodai.BatteryCharge)
 	lasts = unknownRuntime
-	if hasRuntime {
+	if hasRuntime && runtime > 0 && runtime <= runtimeMax {
 		lasts = time.Duration(max(1, runtime)) * time.Second
 		ramp[dev.Name+":"+dodai.BatteryRuntime] = []float64{runtime, 0, lasts.Seconds()}
 	}

@@ -41,6 +41,22 @@ func TestInterlocks(t *testing.T) {
 		{"a supply failed", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[0].Reading.PSUs[0].State = dodai.PSUFailed }, "10.1 is failed"},
 		{"a silent BMC", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[0].At = -time.Hour }, "stale"},
 		{"on battery", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].OnBattery = true }, "u1 is not in order"},
+		{"just charged enough", func(s *dodai.Snapshot, _ *policy.Decision) {
+			s.Devices[2].Reading.Vars[dodai.BatteryCharge] = dodai.Num(90)
+		}, ""},
+		{"charge not known", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Vars = nil }, ""},
+		{"calibrating", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Status |= dodai.CAL }, "u1 reports OL CAL"},
+		{"testing", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Status |= dodai.TEST }, "u1 reports OL TEST"},
+		{"overloaded", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Status |= dodai.OVER }, "u1 reports OL OVER"},
+		{"in bypass", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Status |= dodai.BYPASS }, "u1 reports OL BYPASS"},
+		{"a UPS that never answered", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading = nil }, "u1 (): its reading is never"},
+		{"a supply that failed, when last heard", func(s *dodai.Snapshot, _ *policy.Decision) {
+			s.Devices[0].At, s.Devices[0].Reading.PSUs[0].State = -time.Hour, dodai.PSUFailed
+		}, "stale"},
+		{"feed lost", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].Lost = true }, "u1 is not in order"},
+		{"doomed", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].Doomed = policy.ReasonFSD }, "u1 is not in order"},
+		{"line unknown", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].Line = policy.LineUnknown }, "u1 is not in order"},
+		{"going down", func(_ *dodai.Snapshot, d *policy.Decision) { d.Shutdown, d.Explanation = true, "no time left" }, "decided: no time left"},
 		{"no UPS", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes = nil }, "no UPS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -67,6 +83,9 @@ func TestDisturbed(t *testing.T) {
 	}{
 		{"nothing happens", nil, ""},
 		{"mains really lost", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].OnBattery = true }, "a real event: u1"},
+		{"a feed really lost", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].Lost = true }, "a real event: u1"},
+		{"really doomed", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].Doomed = policy.ReasonFSD }, "a real event: u1"},
+		{"silent before it began", func(s *dodai.Snapshot, _ *policy.Decision) { s.At, s.Devices[2].At = 0, -time.Hour }, ""},
 		{"really going down", func(_ *dodai.Snapshot, d *policy.Decision) { d.Shutdown = true }, "real shutdown"},
 		{"a UPS falls silent", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].At = 0 }, "u1 has not been heard"},
 		{"a silent BMC is no reason", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[0].At = -time.Hour }, ""},
