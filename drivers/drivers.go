@@ -11,6 +11,7 @@ package drivers
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -124,12 +125,9 @@ func (f Factory) checkOptions(opts map[string]string) (map[string]string, error)
 }
 
 func (f Factory) keys() string {
-	s := ""
+	keys := make([]string, len(f.Options))
 	for i, o := range f.Options {
-		if i > 0 {
-			s += ", "
-		}
-		s += o.Key
+		keys[i] = o.Key
 	}
-	return s
+	return strings.Join(keys, ", ")
 }

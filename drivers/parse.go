@@ -3,7 +3,9 @@ package drivers
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -62,15 +64,8 @@ func (c Config) Duration(key string, lo, hi time.Duration) (time.Duration, error
 // OneOf returns the option key, which must be one of choices.
 func (c Config) OneOf(key string, choices ...string) (string, error) {
 	got := c.Options[key]
-	want := ""
-	for i, choice := range choices {
-		if got == choice {
-			return got, nil
-		}
-		if i > 0 {
-			want += ", "
-		}
-		want += choice
+	if slices.Contains(choices, got) {
+		return got, nil
 	}
-	return "", &OptionError{Key: key, Got: got, Want: "one of " + want}
+	return "", &OptionError{Key: key, Got: got, Want: "one of " + strings.Join(choices, ", ")}
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"testing"
 	"time"
@@ -113,9 +114,7 @@ func TestFacts(t *testing.T) {
 	both := dodai.Vars{dodai.BatteryVoltage: dodai.Num(23), "battery.voltage.low": dodai.Num(21), "battery.voltage.nominal": dodai.Num(24)}
 	for _, better := range []string{dodai.BatteryCharge, dodai.BatteryRuntime} {
 		vars := dodai.Vars{better: dodai.Num(50)}
-		for name, v := range both {
-			vars[name] = v
-		}
+		maps.Copy(vars, both)
 		if f := factsOf(&dodai.Reading{Vars: vars}, 0, stale); f.Reserve.OK {
 			t.Errorf("the voltage counts although %s is known", better)
 		}

@@ -14,8 +14,8 @@ import (
 func fill(v reflect.Value, at time.Duration) {
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), at)
+		for _, field := range v.Fields() {
+			fill(field, at)
 		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))

@@ -144,10 +144,13 @@ func FuzzPlan(f *testing.F) {
 		if decode(text, &p) != nil {
 			return
 		}
-		for _, err := range p.Validate() {
+		errs := p.Validate()
+		for _, err := range errs {
 			if err.Field == "" || err.Want == "" {
 				t.Fatalf("an error without field or wish: %+v", err)
 			}
+		}
+		if len(errs) > 0 {
 			return
 		}
 		if n := p.Need(nil, 0, nil); n.Total < 0 {

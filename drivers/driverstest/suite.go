@@ -6,6 +6,7 @@ package driverstest
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -97,9 +98,7 @@ func (s Suite) open(t *testing.T) (Peer, drivers.Driver) {
 	peer := s.NewPeer(t)
 	opts := map[string]string{}
 	for _, from := range []map[string]string{peer.Options(), s.Extra} {
-		for k, v := range from {
-			opts[k] = v
-		}
+		maps.Copy(opts, from)
 	}
 	d, err := s.Factory.Open("device1", opts, nil)
 	if err != nil {
@@ -188,9 +187,7 @@ func (s Suite) factory(t *testing.T) {
 
 func (s Suite) options(t *testing.T) {
 	opts := map[string]string{"no-such-option": "1"}
-	for k, v := range s.NewPeer(t).Options() {
-		opts[k] = v
-	}
+	maps.Copy(opts, s.NewPeer(t).Options())
 	_, err := s.Factory.Open("device1", opts, nil)
 	if o, ok := errors.AsType[*drivers.OptionError](err); !ok || o.Key != "no-such-option" {
 		t.Errorf("Open with an unknown option: %v, want an OptionError that names it", err)

@@ -20,7 +20,6 @@ type tree struct {
 	root   string
 	failed bool
 
-	mu   sync.Mutex
 	stop chan struct{} // ends the late writer
 	pipe string        // where the FIFO is, for releasing its readers
 	done sync.WaitGroup
