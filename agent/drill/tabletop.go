@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -29,11 +30,18 @@ func RunTabletop(ctx context.Context, s Setup) *Report {
 		r.decided(*res.AtS, res.Decision)
 		r.predict(*res.AtS, s.Need)
 		r.TookS = *res.AtS + s.Need.Total.Seconds()
+		r.settle()
 	} else {
 		r.note("the host stays up", s.Scenario.End.Seconds())
 	}
 	r.judge(s.objectives())
 	return r
+}
+
+// settle puts the time line in order, and ends it where the host is off.
+func (r *Report) settle() {
+	slices.SortStableFunc(r.Timeline, func(a, b Entry) int { return cmp.Compare(a.AtS, b.AtS) })
+	r.Timeline = slices.DeleteFunc(r.Timeline, func(e Entry) bool { return e.AtS > r.TookS+0.001 })
 }
 
 func (r *Report) note(text string, at float64) {
