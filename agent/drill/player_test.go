@@ -62,6 +62,9 @@ func TestPlayNothing(t *testing.T) {
 	if want := `{"id":"N","shutdown":false,"at_s":null,"reason":"none","alerts":[],"boot_hold":false,"power_cycle":false}`; string(line) != want {
 		t.Errorf("got  %s\nwant %s", line, want)
 	}
+	if !strings.HasPrefix(r.Decision.Explanation, "stay up: ") {
+		t.Errorf("the last decision is %q", r.Decision.Explanation)
+	}
 	if r.Polls != 5 { // at 0, 5, 10, 15 and 20 s
 		t.Errorf("%d polls in 20 s, want 5", r.Polls)
 	}
@@ -179,6 +182,14 @@ func TestCheck(t *testing.T) {
 		Alerts: []policy.AlertID{policy.AlertBypass, policy.AlertOnBattery}, BootHold: new(true), PowerCycle: new(false)}
 	if got := r.Check(e); len(got) != 7 {
 		t.Errorf("%d violations, want 7:\n%s", len(got), strings.Join(got, "\n"))
+	}
+	exact := Expect{NotBeforeS: r.AtS, NotAfterS: r.AtS, Alerts: r.Alerts, BootHold: new(false), PowerCycle: new(true), Shutdown: new(true), Reason: new(policy.ReasonLB)}
+	if got := r.Check(exact); got != nil {
+		t.Errorf("all as expected, yet %v", got)
+	}
+	up := playOut(t, mustParse(t, "id: N\ntimeline: [{t: 20, event: end}]\n"), PlayOptions{})
+	if got := up.Check(Expect{NotBeforeS: new(20.0), NotAfterS: new(5.0)}); got != nil {
+		t.Errorf("a decision that never came is late or early: %v", got)
 	}
 	if got := r.Check(Expect{}); got != nil {
 		t.Errorf("nothing expected, yet %v", got)

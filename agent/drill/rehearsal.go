@@ -176,6 +176,7 @@ func (r *rehearsal) down(ctx context.Context, d policy.Decision, now time.Durati
 	steps, err := r.Walk(ctx, d)
 	for _, s := range steps {
 		r.note("step", stepText(s))
+		r.report.stepFailed = r.report.stepFailed || s.Err != ""
 	}
 	if err != nil {
 		return err

@@ -87,10 +87,13 @@ type Report struct {
 	Reason    string   `json:"reason,omitempty"` // of the decision
 	MarginS   *float64 `json:"margin_s"`         // at the decision
 	StoppedS  *float64 `json:"stopped_s"`        // from the decision to the end of the plan
+
+	stepFailed bool
 }
 
 // judge fills in the objectives and, unless the drill was refused or aborted, the
-// verdict. A drill without objectives passes when it came to a decision.
+// verdict. A drill in which a step failed fails. One without objectives passes when it
+// came to a decision.
 func (r *Report) judge(o Objectives) {
 	r.Objectives = []Objective{}
 	atMost := func(name string, want *time.Duration, got *float64) {
@@ -117,6 +120,9 @@ func (r *Report) judge(o Objectives) {
 		if !ob.Pass {
 			r.Verdict = Fail
 		}
+	}
+	if r.stepFailed {
+		r.Verdict, r.Why = Fail, "a step failed"
 	}
 	if len(r.Objectives) == 0 && r.DecidedS == nil {
 		r.Verdict = Fail
@@ -145,7 +151,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "  detected after %s, decided after %s%s, margin then %s, plan through after %s\n",
 		secondsOr(r.DetectedS, "never"), secondsOr(r.DecidedS, "never"), reasonText(r.Reason), secondsOr(r.MarginS, "unknown"), secondsOr(r.StoppedS, "-"))
 	for _, o := range r.Objectives {
-		fmt.Fprintf(&b, "  %-4s %-16s want %6.1f %s, got %s\n", passText(o.Pass), o.Name, o.Want, o.Unit, secondsOr(o.Got, "nothing"))
+		fmt.Fprintf(&b, "  %-4s %-16s want %8s, got %s\n", passText(o.Pass), o.Name, o.show(&o.Want), o.show(o.Got))
 	}
 	b.WriteString("\n")
 	for _, e := range r.Timeline {
@@ -154,6 +160,24 @@ func (r *Report) WriteText(w io.Writer) error {
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// show is a figure of the objective in its unit.
+func (o Objective) show(v *float64) string {
+	switch {
+	case o.Unit != "bool":
+		return secondsOr(v, "nothing")
+	case v != nil && *v == 1:
+		return "yes"
+	default:
+		return "no"
+	}
+}
+
+// Wanted shows the limit, for a page.
+func (o Objective) Wanted() string { return o.show(&o.Want) }
+
+// Measured shows what came of it, for a page.
+func (o Objective) Measured() string { return o.show(o.Got) }
 
 func passText(ok bool) string {
 	if ok {
@@ -195,7 +219,7 @@ table{border-collapse:collapse;width:100%;margin:1rem 0} th,td{text-align:left;p
 {{if .Timeline}}<table><tr><th>detected after</th><th>decided after</th><th>reason</th><th>margin at the decision</th><th>plan through after</th></tr>
 <tr><td>{{s .DetectedS "never"}}</td><td>{{s .DecidedS "never"}}</td><td>{{.Reason}}</td><td>{{s .MarginS "unknown"}}</td><td>{{s .StoppedS "-"}}</td></tr></table>{{end}}
 {{if .Objectives}}<h2>Objectives</h2><table><tr><th>objective</th><th>wanted</th><th>measured</th><th></th></tr>
-{{range .Objectives}}<tr><td>{{.Name}}</td><td>{{.Want}} {{.Unit}}</td><td>{{s .Got "nothing"}}</td><td class="{{if .Pass}}pass{{else}}fail{{end}}">{{pass .Pass}}</td></tr>{{end}}</table>{{end}}
+{{range .Objectives}}<tr><td>{{.Name}}</td><td>{{.Wanted}}</td><td>{{.Measured}}</td><td class="{{if .Pass}}pass{{else}}fail{{end}}">{{pass .Pass}}</td></tr>{{end}}</table>{{end}}
 {{if .Timeline}}<h2>Time line</h2><table class="t"><tr><th>s</th><th>what</th><th></th></tr>
 {{range .Timeline}}<tr><td class="n">{{printf "%.1f" .AtS}}</td><td>{{.What}}</td><td>{{.Text}}</td></tr>{{end}}</table>{{end}}
 </body></html>
