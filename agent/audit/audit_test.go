@@ -305,7 +305,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // TestWording shows every sentence on a site where nearly everything is wrong.
 func TestWording(t *testing.T) {
 	lost := dodai.PSU{ID: "10.2", State: dodai.PSUInputLost, Input: dodai.InputLost}
-	failed := dodai.PSU{ID: "10.2", State: dodai.PSUFailed, Input: dodai.InputUnknown}
+	failed := dodai.PSU{ID: "10.2", State: dodai.PSUFailed}
 	degraded := dodai.Array{ID: "md1", Level: "raid5", State: "degraded", ToleranceLeft: new(0), Failing: []string{"sdc", "sdb"}, SPOFs: []string{"sda"}}
 	rebuilding := dodai.Array{ID: "md2", Level: "raid6", State: "rebuilding", ToleranceLeft: new(1), Failing: []string{}, Percent: new(12.34)}
 	var b strings.Builder
