@@ -29,6 +29,21 @@ func TestInstalledConfiguration(t *testing.T) {
 	if c.Mode != config.Observe {
 		t.Errorf("mode %s as installed: want observe", c.Mode)
 	}
+	if len(c.Drills) == 0 {
+		t.Error("no drill to begin with")
+	}
+	passable(t, c)
+}
+
+// passable reports a drill that no real battery can pass: mains_loss comes to a decision
+// when the margin is used up, minutes after its start and with nothing left.
+func passable(t *testing.T, c *config.Config) {
+	t.Helper()
+	for _, d := range c.Drills {
+		if o := d.Objectives; d.Scenario == "mains_loss" && (o.DecideS != nil && *o.DecideS < 3600 || o.MarginS != nil && *o.MarginS > 0) {
+			t.Errorf("drill %s: mains_loss with a decision that is early or leaves a margin cannot pass", d.Name)
+		}
+	}
 }
 
 var comment = regexp.MustCompile(`(?m)^#  `)
@@ -64,9 +79,12 @@ func TestDocumentedConfiguration(t *testing.T) {
 	}
 	for _, at := range examples {
 		name := "configuration.md:" + strconv.Itoa(1+bytes.Count(page[:at[2]], []byte("\n")))
-		if _, err := config.Parse(name, page[at[2]:at[3]], all.Find); err != nil {
+		c, err := config.Parse(name, page[at[2]:at[3]], all.Find)
+		if err != nil {
 			t.Errorf("%s:\n%v", name, err)
+			continue
 		}
+		passable(t, c)
 	}
 }
 

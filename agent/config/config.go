@@ -158,17 +158,21 @@ type Drill struct {
 
 // Objectives are what a drill has to show; nil: not asked for. All are in seconds.
 type Objectives struct {
-	DetectS  *float64 `json:"detect_s,omitempty"`
-	DecideS  *float64 `json:"decide_s,omitempty"`
-	StoppedS *float64 `json:"stopped_s,omitempty"`
-	MarginS  *float64 `json:"margin_s,omitempty"` // at least
+	DetectS  *float64 `json:"detect_s,omitempty"`  // from the start of the outage, at most
+	DecideS  *float64 `json:"decide_s,omitempty"`  // from the start of the outage, at most
+	StoppedS *float64 `json:"stopped_s,omitempty"` // from the decision, at most
+	MarginS  *float64 `json:"margin_s,omitempty"`  // left at the decision, at least
 }
 
 // Scenarios are the built-in drill scenarios.
 var Scenarios = []string{"mains_loss", "low_battery", "card_silent", "feed_loss"}
 
-// Levels are the drill levels, by rising effect on the machine.
-var Levels = []string{"tabletop", "rehearsal", "services", "transfer", "full"}
+// Levels are the drill levels that are built in, by rising effect on the machine.
+var Levels = []string{"tabletop", "rehearsal"}
+
+// plannedLevels are words for levels that no build can run yet. Load refuses them; Parse,
+// which only reads, takes them, and the agent refuses the drill itself.
+var plannedLevels = []string{"services", "transfer", "full"}
 
 const (
 	day  = 24 * time.Hour

@@ -143,7 +143,7 @@ var mistakes = []struct {
 	{"textfile node_exporter ignores", "export: {textfile: /tmp/dodai.txt}", []string{`f:1:20: textfile is "/tmp/dodai.txt": want an absolute path that ends in .prom`}},
 	{"relative journal", "journal: {dir: var}", []string{`f:1:16: dir is "var": want an absolute path, for example /var/lib/dodai`}},
 	{"unknown scenario", "drills: [{name: a, scenario: mains_los}]", []string{`f:1:30: unknown scenario "mains_los" (did you mean "mains_loss"?): want one of mains_loss, low_battery, card_silent, feed_loss, or the path of a .yaml file`}},
-	{"unknown level", "drills: [{name: a, scenario: mains_loss, level: real}]", []string{`f:1:49: level is "real": want one of tabletop, rehearsal,`}},
+	{"unknown level", "drills: [{name: a, scenario: mains_loss, level: real}]", []string{`f:1:49: level is "real": want one of tabletop, rehearsal, for example tabletop`}},
 	{"drill twice", "drills: [{name: a, scenario: mains_loss}, {name: a, scenario: feed_loss}]", []string{`f:1:44: drill "a" again`}},
 	{"objective with a unit", "drills: [{name: a, scenario: mains_loss, objectives: {decide_s: 5s}}]", []string{`f:1:65: decide_s is "5s": want a number of seconds`}},
 	{"tag that is no label", "host: {tags: {my-rack: a}}", []string{`f:1:15: tag "my-rack": want letters, digits and underscores`}},

@@ -243,8 +243,8 @@ func (d *decoder) drill(n ast.Node) {
 			scenarioAt = nodeAt(n)
 			d.text("scenario", "mains_loss", &r.Scenario)(n)
 		}},
-		{"level", "level: tabletop", d.choice("level", Levels, func(s string) { r.Level = s })},
-		{"objectives", "objectives: {decide_s: 5}", d.objectives(&r.Objectives)},
+		{"level", "level: tabletop", d.level(&r.Level)},
+		{"objectives", "objectives: {detect_s: 5}", d.objectives(&r.Objectives)},
 	})
 	d.required(n, "a drill", seen, "name", "name: monthly")
 	d.required(n, "a drill", seen, "scenario", "scenario: mains_loss")
@@ -258,6 +258,20 @@ func (d *decoder) drill(n ast.Node) {
 		d.problem(seen["name"], fmt.Sprintf("drill %q again", r.Name), "each name once", r.Name+"-2")
 	}
 	d.cfg.Drills = append(d.cfg.Drills, r)
+}
+
+func (d *decoder) level(into *string) reader {
+	known := Levels
+	return func(n ast.Node) {
+		s, ok := d.scalar(n, "level", oneOf(known), known[0])
+		switch planned := d.files == nil && slices.Contains(plannedLevels, s); {
+		case !ok:
+		case slices.Contains(known, s) || planned:
+			*into = s
+		default:
+			d.problem(nodeAt(n), fmt.Sprintf("level is %q%s", s, meant(s, known)), oneOf(known), known[0])
+		}
+	}
 }
 
 // scenario checks a built-in name, or the path of a file, which has a slash or ends in

@@ -50,7 +50,7 @@ nothing of a shutdown that has begun.`,
 	cmd.Flags().StringVar(&f.config, "config", defaultConfig, "configuration file")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "journal and drill reports (default "+defaultStateDir+")")
 	cmd.Flags().StringVar(&f.socket, "socket", defaultSocket, "Unix socket of the local commands")
-	cmd.Flags().StringVar(&f.listen, "listen", "", "address of /metrics, /healthz and /readyz, for example 127.0.0.1:9797")
+	cmd.Flags().StringVar(&f.listen, "listen", "", "address of /metrics, /healthz and /readyz, for example 127.0.0.1:9777")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
