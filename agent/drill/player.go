@@ -138,7 +138,20 @@ func (p *player) setUp() error {
 			d.next = time.Duration(p.rng.Float64() * float64(d.schedule.Line))
 		}
 	}
+	if p.opts.Start == nil {
+		p.lookBack()
+	}
 	return err
+}
+
+// lookBack gives each device the reading of its poll before the start: an agent that has
+// been running for long has heard of all of them.
+func (p *player) lookBack() {
+	for _, d := range p.devices {
+		d.state.Reading, _ = p.read(d)
+		d.state.At, d.state.Polls = p.base+d.next-d.schedule.Line, 1
+		p.snap = p.snap.With(new(d.state), p.base, p.wall)
+	}
 }
 
 // advance goes to the next instant at which something happens, and does it. It returns

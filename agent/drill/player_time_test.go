@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,6 +168,56 @@ func TestPlayFromNow(t *testing.T) {
 	}
 }
 
+// TestAgentAndHost: what the agent remembers survives its restart, the start of heavy
+// services is held back after a boot, and the time line says what happened.
+func TestAgentAndHost(t *testing.T) {
+	for _, tc := range []struct {
+		name, text string
+		at         float64 // of the decision; 0: none
+		hold       bool
+		notes      string
+	}{
+		{"restart", "  - {t: 10, set: {ups.status: OB}}\n  - {t: 20, event: agent_stop}\n  - {t: 30, event: agent_start}\n  - {t: 99, event: end}\nconfig: {max_onbatt_s: 60}\n", 70, false,
+			"mains_lost@10 agent_stop@20 agent_start@30 decision@70"},
+		{"boot forgets", "  - {t: 10, set: {ups.status: OB}}\n  - {t: 30, event: host_boot}\n  - {t: 99, event: end}\nconfig: {max_onbatt_s: 60}\n", 90, false,
+			"mains_lost@10 host_boot@30 mains_lost@30 decision@90"},
+		{"boot with little charge", "  - {t: 10, set: {battery.charge: 20}}\n  - {t: 20, event: host_boot}\n  - {t: 99, event: end}\n", 0, true, "host_boot@20 note@20"},
+		{"boot with enough", "  - {t: 20, event: host_boot}\n  - {t: 30, set: {battery.charge: 20}}\n  - {t: 99, event: end}\n", 0, false, "host_boot@20"},
+		{"restart with little charge", "  - {t: 10, set: {battery.charge: 20}}\n  - {t: 20, event: agent_start}\n  - {t: 99, event: end}\n", 0, false, "agent_start@20"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := playOut(t, mustParse(t, timeline(tc.text)), PlayOptions{})
+			var notes []string
+			for _, e := range r.Timeline {
+				if e.What != "alert" {
+					notes = append(notes, fmt.Sprintf("%s@%g", e.What, e.AtS))
+				}
+			}
+			if got := strings.Join(notes, " "); got != tc.notes || r.BootHold != tc.hold {
+				t.Errorf("%s, hold %v; want %s, %v", got, r.BootHold, tc.notes, tc.hold)
+			}
+			if r.Shutdown != (tc.at > 0) || r.Shutdown && *r.AtS != tc.at {
+				t.Errorf("decided at %v, want %g s", r.AtS, tc.at)
+			}
+		})
+	}
+}
+
+// TestSuppliesOfAScenario: each UPS feeds a supply of its own as soon as one is mentioned.
+func TestSuppliesOfAScenario(t *testing.T) {
+	for _, tc := range []struct{ ups, lost, alert string }{
+		{"[u1, u2]", "  - {t: 9, event: psu_input_lost:u2}\n", "redundancy_lost"},
+		{"[u1, u2]", "  - {t: 9, event: psu_input_lost:u2}\n  - {t: 9, event: psu_input_lost:u1}\n", "psu_contradiction"},
+		{"[u1]", "  - {t: 9, event: psu_input_lost:u1}\n", "psu_contradiction"},
+		{"[u1, u2]", "", ""},
+	} {
+		r := playOut(t, mustParse(t, timeline(tc.lost+"  - {t: 60, event: end}\n")+"config: {ups: "+tc.ups+"}\n"), PlayOptions{})
+		if r.Shutdown || alertsOf(r) != tc.alert {
+			t.Errorf("%s with %q lost: alerts %q, shutdown %v; want %q", tc.ups, tc.lost, alertsOf(r), r.Shutdown, tc.alert)
+		}
+	}
+}
+
 // TestMainsBack: the host comes back by itself when a UPS that was without mains at the decision
 // has them again afterwards.
 func TestMainsBack(t *testing.T) {
@@ -179,6 +230,7 @@ func TestMainsBack(t *testing.T) {
 		{"later", lb + "  - {t: 60, set: {ups.status: OL}}\n  - {t: 99, event: end}\n", true},
 		{"at the end", lb + "  - {t: 99, set: {ups.status: OL}}\n  - {t: 99, event: end}\n", true},
 		{"after the end", lb + "  - {t: 100, set: {ups.status: OL}}\n  - {t: 99, event: end}\n", false},
+		{"to bypass", lb + "  - {t: 60, set: {ups.status: BYPASS}}\n  - {t: 99, event: end}\n", false},
 		{"by halves", lb + "  - {t: 60, set: {ups.status: OL OB}}\n  - {t: 99, event: end}\n", false},
 		{"before", "  - {t: 2, set: {ups.status: OB}}\n  - {t: 4, set: {ups.status: OL}}\n" + lb + "  - {t: 99, event: end}\n", false},
 		{"they were there", "  - {t: 10, event: fsd_set}\n  - {t: 60, set: {ups.status: OL CHRG}}\n  - {t: 99, event: end}\n", false},
