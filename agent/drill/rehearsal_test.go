@@ -3,6 +3,8 @@ package drill
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -145,6 +147,22 @@ func TestRehearsalCardSilent(t *testing.T) {
 		r := RunRehearsal(t.Context(), s.setup(t, "card_silent"))
 		if r.Verdict != Pass || r.Reason != string(policy.ReasonCommsOnBatt) || *r.DecidedS < 60 || *r.DecidedS > 85 {
 			t.Errorf("verdict %s, reason %s, decided %v: want blind on battery after about 65 s", r.Verdict, r.Reason, r.DecidedS)
+		}
+	})
+}
+
+// What counts as detected is the loss of the mains or of communication, not an alert that
+// stands anyway.
+func TestRehearsalDetects(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "silent.yaml")
+	text := "id: silent\ntimeline:\n  - {t: 0, set: {ups.status: OL BYPASS}}\n  - {t: 10, event: comms_lost}\n  - {t: 40, event: end}\nexpect: {shutdown: false}\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := RunRehearsal(t.Context(), newSite("u1").setup(t, path))
+		if r.Verdict != Pass || r.DetectedS == nil || *r.DetectedS != 24.75 { // last answer at 9.75 s
+			t.Errorf("verdict %s, detected %v: want the silence found after 15 s", r.Verdict, r.DetectedS)
 		}
 	})
 }

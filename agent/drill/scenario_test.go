@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,17 @@ func TestParseMistakes(t *testing.T) {
 		{"incomplete flap", head + "  - {t: 1, flap: {every: 2}}\n", "an incomplete flap"},
 		{"flap without end", head + "  - {t: 1, flap: {every: 86400, on_s: 1, times: 20000, on_set: {}, off_set: {}}}\n", "a flap that lasts too long"},
 		{"on for longer than a cycle", head + "  - {t: 1, flap: {every: 2, on_s: 3, times: 1, on_set: {}, off_set: {}}}\n", "on_s is longer than a cycle"},
+		{"times in halves", head + "  - {t: 1, flap: {every: 2, on_s: 1, times: 1.5, on_set: {}, off_set: {}}}\n", "times is no whole number"},
+		{"too many steps", head + "  - {t: 1, flap: {every: 2, on_s: 1, times: 10001, on_set: {a: 1}, off_set: {a: 2}}}\n", "too long a time line: want at most 20000 steps"},
+		{"variable without a name", head + "  - {t: 1, set: {\"u1:\": 1}}\n", `variable ""`},
+		{"variable with a blank", head + "  - {t: 1, set: {\"a b\": 1}}\n", `variable "a b"`},
+		{"poll_batt_s of nothing", "id: x\nconfig: {poll_batt_s: 0}\ntimeline: []\n", `f:2:23: "0": want poll_batt_s, a number from 0.01`},
+		{"retry_s of nothing", "id: x\nconfig: {retry_s: 0}\ntimeline: []\n", `f:2:19: "0": want retry_s, a number from 0.01`},
+		{"too many UPSes", "id: x\nconfig: {ups: [a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q]}\ntimeline: []\n", "17 UPSes: want 1 to 16"},
+		{"UPS without a name", "id: x\nconfig: {ups: [\"\"]}\ntimeline: []\n", `UPS id ""`},
+		{"UPS with a colon", "id: x\nconfig: {ups: [\"a:b\"]}\ntimeline: []\n", `UPS id "a:b"`},
+		{"clock step of too much", head + "  - {t: 1, event: \"clock_step:1000000001\"}\n", "f:3:19: clock_step"},
+		{"clock step that is no number", head + "  - {t: 1, event: \"clock_step:NaN\"}\n", "f:3:19: clock_step"},
 		{"unknown reason", head + "  - {t: 1, event: end}\nexpect: {reason: fire}\n", `f:4:18: reason "fire": want one of`},
 		{"expectation of another type", head + "  - {t: 1, event: end}\nexpect: {shutdown: 1}\n", `f:4:20: "1": want true or false`},
 		{"alias", "id: &a x\ntitle: *a\ntimeline: []\n", `f:1:5: "&": want the value itself`},
@@ -144,6 +156,74 @@ timeline:
 	}
 	if s.End != 70*time.Second {
 		t.Errorf("ends at %v, want 70s", s.End)
+	}
+}
+
+// TestParseLimits: what is just allowed.
+func TestParseLimits(t *testing.T) {
+	s := mustParse(t, `id: X
+source: here
+config: {ups: [a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p], retry_s: 0.01, poll_batt_s: 0.01, confirm_s: 0, need_s: 300, max_onbatt_s: null}
+timeline:
+  - {t: 0, flap: {every: 2, on_s: 2, times: 10000, on_set: {v: 1}, off_set: {v: 2}}}
+  - {t: 1, event: "clock_step:1000000000"}
+`)
+	if len(s.UPSes) != 16 || s.Config.RetryS != 0.01 || s.Config.ConfirmS != 0 || s.Config.MaxOnBattS != nil || s.Source != "here" {
+		t.Errorf("scenario %+v", s)
+	}
+	if s.Config.Need != 240*time.Second || s.Config.Reserve != time.Minute {
+		t.Errorf("need %v and %v, want 300 s of which 60 s are reserve", s.Config.Need, s.Config.Reserve)
+	}
+}
+
+// TestOrder: entries count by their time, wherever they stand in the file.
+func TestOrder(t *testing.T) {
+	entries := []string{
+		"  - {t: 10, set: {ups.status: OB}, ramp: {battery.charge: [90, 80, 10]}}\n", "  - {t: 15, set: {battery.charge: 50}}\n",
+		"  - {t: 20, event: comms_lost}\n", "  - {t: 30, event: comms_restored}\n", "  - {t: 40, event: data_frozen}\n", "  - {t: 50, event: data_thawed}\n",
+		"  - {t: 60, event: fsd_set}\n", "  - {t: 61, event: fsd_set}\n", "  - {t: 70, event: agent_stop}\n", "  - {t: 80, event: agent_start}\n",
+	}
+	want := mustParse(t, timeline(strings.Join(entries, "")))
+	slices.Reverse(entries)
+	got := mustParse(t, timeline(strings.Join(entries, "")))
+	for at := range 90 {
+		at := time.Duration(at) * time.Second
+		if diff := cmp.Diff(want.State(at, "u1"), got.State(at, "u1")); diff != "" {
+			t.Errorf("at %v (-want +got):\n%s", at, diff)
+		}
+	}
+	if got.events[0].what != "agent_stop" || got.events[1].what != "agent_start" {
+		t.Errorf("events %+v", got.events)
+	}
+}
+
+// TestEnd: a time line lasts until the last thing in it, unless it says otherwise.
+func TestEnd(t *testing.T) {
+	for lines, want := range map[string]time.Duration{
+		"  - {t: 7, set: {a: 1}}\n":            7 * time.Second,
+		"  - {t: 7, ramp: {a: [1, 2, 8.5]}}\n": 15500 * time.Millisecond,
+		"  - {t: 7, flap: {every: 10, on_s: 4, times: 3, on_set: {a: 1}, off_set: {a: 2}}}\n": 31 * time.Second,
+		"  - {t: 7, event: comms_lost}\n":  7 * time.Second,
+		"  - {t: 7, event: data_frozen}\n": 7 * time.Second,
+		"  - {t: 7, event: fsd_set}\n":     7 * time.Second,
+		"  - {t: 7, event: host_boot}\n":   7 * time.Second,
+		"  - {t: 9, event: agent_stop}\n  - {t: 7, event: comms_lost}\n  - {t: 8, set: {a: 1}}\n":    9 * time.Second,
+		"  - {t: 7, ramp: {a: [1, 2, 8]}}\n  - {t: 8, event: comms_lost}\n  - {t: 9, set: {b: 1}}\n": 15 * time.Second,
+		"  - {t: 7, set: {a: 1}}\n  - {t: 3, event: end}\n":                                          3 * time.Second,
+	} {
+		if got := mustParse(t, timeline(lines)).End; got != want {
+			t.Errorf("ends at %v, want %v:\n%s", got, want, lines)
+		}
+	}
+}
+
+// TestFlap: so many cycles, each with its part on battery, and then it stays on line.
+func TestFlap(t *testing.T) {
+	s := mustParse(t, timeline("  - {t: 10, flap: {every: 8, on_s: 3, times: 2, on_set: {ups.status: OB}, off_set: {ups.status: OL}}}\n  - {t: 99, event: end}\n"))
+	for at, want := range map[float64]dodai.Status{9.9: dodai.OL, 10: dodai.OB, 12.9: dodai.OB, 13: dodai.OL, 17.9: dodai.OL, 18: dodai.OB, 21: dodai.OL, 26: dodai.OL, 60: dodai.OL} {
+		if got := s.State(time.Duration(at*float64(time.Second)), "u1").Reading.Status; got != want {
+			t.Errorf("at %g s %v, want %v", at, got, want)
+		}
 	}
 }
 
