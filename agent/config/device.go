@@ -85,6 +85,7 @@ func (d *decoder) device(section string, kind dodai.Kind, n ast.Node) Device {
 	if e.Driver != "" {
 		d.driver(section, e)
 	}
+	d.port(e)
 	return e.Device
 }
 

@@ -112,6 +112,7 @@ func TestSecretBesideTheFile(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	open := write(t, "password", "s3cret", 0o644)
+	plain := write(t, "plain.sh", "#!/bin/sh", 0o644)
 	const inline = "psus:\n  - {name: bmc, driver: ipmi, options: {password: s3cret}}\n"
 	for _, c := range []struct {
 		name, in string
@@ -124,6 +125,14 @@ func TestWarnings(t *testing.T) {
 		{"writable", "mode: observe", 0o664, []string{"f:1:1: the file can be written by others (mode 0664)"}},
 		{"the default community in an open file", "ups: [{name: a, driver: snmp, address: x, options: {community: public, version: 1}}]", 0o644, nil},
 		{"a community in an open file", "ups: [{name: a, driver: snmp, address: x, options: {community: rack, version: 1}}]", 0o644, []string{"f:1:64: a password in a file"}},
+		{"programs that are there", `hooks: [{on: [mains_lost], command: [sh, -c, x]}, {on: [mains_lost], command: [/bin/sh]}]`, 0o600, nil},
+		{"a hook's program that is not there", `hooks: [{on: [mains_lost], command: [/nosuch/notify]}]`, 0o600, []string{"f:1:38: command runs /nosuch/notify, which is not found on this host: want a program that is installed"}},
+		{"one that is not in PATH", `hooks: [{on: [mains_lost], command: [nosuch-notify]}]`, 0o600, []string{"f:1:38: command runs nosuch-notify, which is not found"}},
+		{"one that is not executable", `shutdown: {command: ["` + plain + `"]}`, 0o600, []string{"f:1:22: command runs " + plain + ", which is not executable: want a program that can be run, for example chmod 755 " + plain}},
+		{"a step's and its undoing", `shutdown: {steps: [{name: a, command: [/nosuch/a], undo: [/nosuch/b]}]}`, 0o600, []string{"f:1:40: command runs /nosuch/a, which", "f:1:59: undo runs /nosuch/b, which"}},
+		{"a program beside the agent", `hooks: [{on: [mains_lost], command: [./notify]}]`, 0o600, []string{"f:1:38: command runs ./notify, which depends on the folder"}},
+		{"a relative port", `ups: [{name: a, driver: megatec, port: ttyS0}]`, 0o600, []string{"f:1:40: port of a is ttyS0, which depends on the folder the agent is started in: want an absolute path"}},
+		{"a relative port among the options", `ups: [{name: a, driver: megatec, options: {port: ttyS0}}]`, 0o600, []string{"f:1:50: port of a is ttyS0"}},
 		{"two of them, in order", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nwiring: [{psu: x, ups: a}]", 0o622, []string{"f:1:1: the file can be written", "f:1:32: ups b feeds"}},
 		{"armed without a UPS", "mode: armed", 0o600, []string{"f:1:7: mode is armed without a UPS"}},
 		{"a UPS that feeds nothing", "ups: [{name: a, driver: nut}, {name: b, driver: nut}]\nwiring: [{psu: x, ups: a}]", 0o600, []string{"f:1:32: ups b feeds no power supply"}},

@@ -123,7 +123,11 @@ var mistakes = []struct {
 	{"empty command", "hooks: [{on: [mains_lost], command: []}]", []string{`f:1:37: command is empty: want a list with at least one item`}},
 	{"nameless command", `hooks: [{on: [mains_lost], command: [""]}]`, []string{`f:1:37: command names no program: want the program first`}},
 	{"command in one text", "hooks: [{on: [mains_lost], command: wall mains lost}]", []string{`f:1:37: command is a text: want a list, for example ["/usr/bin/systemctl", "stop", "app.service"]`}},
-	{"placeholder with a slip", `hooks: [{on: [mains_lost], command: [a, "{evnet}"]}]`, []string{`f:1:41: command has "{evnet}": want {event} instead of {evnet}`}},
+	{"placeholder with a slip", `hooks: [{on: [mains_lost], command: [a, "{evnet}"]}]`, []string{`f:1:41: no event has {evnet} (did you mean {event}?): want one of {event}, {device}, {text}, {time}, {drill}, {ups.status},`}},
+	{"placeholder that is a field with a slip", `hooks: [{on: [mains_lost], command: [a, "{batery.charge}", "{margins}"]}]`, []string{
+		"f:1:41: no event has {batery.charge} (did you mean {battery.charge}?): want one of", "f:1:60: no event has {margins} (did you mean {margin_s}?): want one of"}},
+	{"shell and awk, told once", `hooks: [{on: [mains_lost], command: [sh, -c, "x=${print}; awk '{print}'"]}]`, []string{"f:1:46: no event has {print}: want one of {event}, {device},"}},
+	{"placeholder in the program", `hooks: [{on: [mains_lost], command: ["/bin/{event}"]}]`, []string{`f:1:38: command has "/bin/{event}": want a program that does not depend on the event`}},
 	{"program from an event", `hooks: [{on: [mains_lost], command: ["{device}"]}]`, []string{`f:1:38: command has "{device}": want a program that does not depend on the event`}},
 	{"hook for ever", "hooks: [{on: [mains_lost], command: [a], timeout: 2d}]", []string{`f:1:51: timeout is "2d": want a duration from 100ms to 1h`}},
 
@@ -166,6 +170,7 @@ var right = []string{
 	"wiring: [{psu: x, outlet: pdu9/3}]", // no PDU is read
 	"pdus: [{name: a, driver: nut}]\nwiring: [{psu: x, outlet: left}]",
 	"wiring: [{psu: x, feed: A}, {psu: x, feed: B}]",
+	`hooks: [{on: [mains_lost], command: [a, "{event} {drill} {battery.charge} {margin_s}", "{ so }", "{a: 1}"]}]`,
 	"drills: [{name: a, scenario: mains_loss}, {name: b, scenario: mains_loss}]",
 	"shutdown: {steps: [{name: a, unit: a.service}, {name: b, unit: a.service}]}",
 	"host: {name: \ufffd}",

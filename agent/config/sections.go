@@ -12,7 +12,6 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/dodai-agent/dodai"
-	"github.com/dodai-agent/dodai/agent/notify"
 )
 
 // root reads the whole file.
@@ -120,20 +119,6 @@ func (d *decoder) hook(n ast.Node) {
 	d.cfg.Hooks = append(d.cfg.Hooks, h)
 }
 
-// placeholders reports those of a command that the package that runs it would not fill in.
-func (d *decoder) placeholders(n ast.Node, command []string) {
-	seq, ok := n.(*ast.SequenceNode)
-	if !ok || len(seq.Values) != len(command) {
-		return
-	}
-	for _, e := range notify.Validate([]notify.Hook{{Command: command}}) {
-		var item int
-		if _, err := fmt.Sscanf(e.Field, "[0].command[%d]", &item); err == nil {
-			d.problem(nodeAt(seq.Values[item]), "command has "+e.Got, e.Want, `"{event}"`)
-		}
-	}
-}
-
 // required reports a key that is not there.
 func (d *decoder) required(n ast.Node, what string, seen map[string]position, key, example string) {
 	if _, there := seen[key]; !there && !isScalar(n) {
@@ -175,6 +160,9 @@ func (d *decoder) command(where string, into *[]string) reader {
 		d.texts(where, `["/usr/bin/systemctl", "stop", "app.service"]`, into)(n)
 		if len(*into) > 0 && (*into)[0] == "" {
 			d.problem(nodeAt(n), where+" names no program", "the program first", `["/bin/sh", "-c", "…"]`)
+		}
+		if seq, ok := n.(*ast.SequenceNode); ok && len(seq.Values) > 0 && len(*into) == len(seq.Values) {
+			d.program(nodeAt(seq.Values[0]), where, (*into)[0])
 		}
 	}
 }

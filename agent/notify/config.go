@@ -81,7 +81,7 @@ func Validate(hooks []Hook, fields ...string) []*FieldError {
 
 // checkArg returns what was wanted in place of arg; empty: it is all right.
 func checkArg(arg string, program bool, fields []string) string {
-	names := placeholders(arg)
+	names := Placeholders(arg)
 	switch {
 	case strings.ContainsRune(arg, 0):
 		return "text without a zero byte"
@@ -89,10 +89,10 @@ func checkArg(arg string, program bool, fields []string) string {
 		return "a program that does not depend on the event"
 	}
 	for _, name := range names {
-		if slices.Contains(builtins, name) || slices.Contains(fields, name) {
+		if slices.Contains(Builtins, name) || slices.Contains(fields, name) {
 			continue
 		}
-		if near, d := nearest(name, builtins); d <= 1 || len(fields) > 0 {
+		if near, d := nearest(name, Builtins); d <= 1 || len(fields) > 0 {
 			return fmt.Sprintf("{%s} instead of {%s}", near, name)
 		}
 	}

@@ -24,8 +24,8 @@ const (
 // timeLayout is RFC 3339 with milliseconds.
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// builtins are the placeholders every event has.
-var builtins = []string{"event", "device", "text", "time", "drill"}
+// Builtins are the placeholders every event has.
+var Builtins = []string{"event", "device", "text", "time", "drill"}
 
 // expand replaces the placeholders in s. The result holds no zero bytes.
 func expand(s string, value func(name string) string) string {
@@ -64,8 +64,8 @@ func inName(c byte, first bool) bool {
 	return c >= 'a' && c <= 'z' || c == '_' || !first && (c >= '0' && c <= '9' || c == '.')
 }
 
-// placeholders returns the names used in s.
-func placeholders(s string) []string {
+// Placeholders returns the names used in s, in their order.
+func Placeholders(s string) []string {
 	var names []string
 	expand(s, func(name string) string {
 		names = append(names, name)
@@ -135,7 +135,7 @@ func bounded(s string) string {
 func environment(e dodai.Event) []string {
 	value := valueOf(e)
 	var env []string
-	for _, name := range builtins {
+	for _, name := range Builtins {
 		env = append(env, "DODAI_"+strings.ToUpper(name)+"="+value(name))
 	}
 	total := 0

@@ -27,7 +27,7 @@ var outage = dodai.Event{
 func TestExpand(t *testing.T) {
 	tests := map[string]struct{ in, want string }{
 		"no placeholder":              {"plain", "plain"},
-		"builtins":                    {"{event} {device} {time} <{drill}>", "mains_lost rack1 2026-11-20T23:05:06.007Z <>"},
+		"Builtins":                    {"{event} {device} {time} <{drill}>", "mains_lost rack1 2026-11-20T23:05:06.007Z <>"},
 		"nothing is expanded twice":   {"{text}", `lost "mains"; $(reboot) {drill}`},
 		"fields":                      {"{input_volts} {big} {took} {n} {yes} {why}", "0.5 1000000000000000000000 90 7 true lb"},
 		"a field with parts":          {"{flags} {map} {pair} {struct} {pointer}", `["OB","LB"] {"a":1} [1,2] {"A":1} 2.5`},
@@ -80,7 +80,7 @@ func TestBounds(t *testing.T) {
 	for i := range 20 {
 		e.Fields[fmt.Sprint("f", i)] = strings.Repeat("x", maxValue)
 	}
-	if n := len(environment(e)) - len(builtins); n != 16 {
+	if n := len(environment(e)) - len(Builtins); n != 16 {
 		t.Errorf("%d large fields in the environment, want 16", n)
 	}
 	if got := strings.Map(variable, "azAZ09_`{@[/:-é"); got != "azAZ09_________" {
@@ -145,13 +145,13 @@ func FuzzExpand(f *testing.F) {
 			t.Fatalf("expand(%q) with every placeholder itself = %q", s, same)
 		}
 		// Each placeholder is replaced once, by exactly its value.
-		n := len(placeholders(s))
+		n := len(Placeholders(s))
 		got := expand(s, func(string) string { return value })
 		rest := expand(s, func(string) string { return "" })
 		if clean := strings.ReplaceAll(value, "\x00", ""); len(got) != len(rest)+n*len(clean) {
 			t.Fatalf("expand(%q) with %q has %d bytes, want %d and %d times the value", s, value, len(got), len(rest), n)
 		}
-		for _, name := range placeholders(s) {
+		for _, name := range Placeholders(s) {
 			if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") != "" {
 				t.Fatalf("placeholder %q in %q", name, s)
 			}

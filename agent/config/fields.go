@@ -1,0 +1,91 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/dodai-agent/dodai/agent/notify"
+)
+
+// EventFields are the names of the facts that events carry, which hooks can use as
+// placeholders beside the builtin ones. No event has them all.
+var EventFields = []string{
+	"ups.status", "battery.charge", "battery.runtime", "input.voltage", // mains, battery, communication
+	"alert",                                             // alerts
+	"reason", "mode", "need_s", "reserve_s", "margin_s", // the decision
+	"timeout_s", "took_s", "exit", "output", "timed_out", "skipped", "undo", "rehearsed", "expected_s", // steps
+	"attempt", "retry_s", // a power-off that failed
+	"psu", "state", "input", "bmc", "array", "level", "failing", // supplies, arrays
+	"disk", "type", "serial", "verdict", "before", "reasons", // disks; level and verdict of drills, too
+	"version",                // the agent
+	"on", "error", "dropped", // a hook that failed
+	"moved_to", // a journal that was replaced
+}
+
+// placeholders reports those of a hook's command that no event has, and what else the
+// package that runs it would refuse.
+func (d *decoder) placeholders(n ast.Node, command []string) {
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok || len(seq.Values) != len(command) {
+		return
+	}
+	known := slices.Concat(notify.Builtins, EventFields)
+	judged := known
+	for i, arg := range command[min(1, len(command)):] {
+		for _, name := range notify.Placeholders(arg) {
+			if !slices.Contains(judged, name) {
+				d.problem(nodeAt(seq.Values[i+1]), fmt.Sprintf("no event has {%s}%s", name, meantPlaceholder(name, known)),
+					"one of {"+strings.Join(known, "}, {")+"}; braces with a blank in them, { so }, are left alone", "{event}")
+				judged = append(slices.Clip(judged), name) // once
+			}
+		}
+	}
+	for _, e := range notify.Validate([]notify.Hook{{Command: command}}, judged...) {
+		var item int
+		if _, err := fmt.Sscanf(e.Field, "[0].command[%d]", &item); err == nil {
+			d.problem(nodeAt(seq.Values[item]), "command has "+e.Got, e.Want, `"{event}"`)
+		}
+	}
+}
+
+func meantPlaceholder(name string, known []string) string {
+	if k := closest(name, known); k != "" {
+		return fmt.Sprintf(" (did you mean {%s}?)", k)
+	}
+	return ""
+}
+
+// program warns of one that cannot be run on this host. It may be meant for another, or
+// be installed later, so that is no mistake of the file.
+func (d *decoder) program(at position, where, name string) {
+	if d.files == nil || name == "" {
+		return
+	}
+	if strings.Contains(name, "/") && !filepath.IsAbs(name) {
+		d.warn(at, fmt.Sprintf("%s runs %s, which depends on the folder the agent is started in", where, name), "an absolute path", "/usr/local/bin/"+filepath.Base(name))
+		return
+	}
+	_, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrPermission):
+		d.warn(at, fmt.Sprintf("%s runs %s, which is not executable", where, name), "a program that can be run", "chmod 755 "+name)
+	default:
+		d.warn(at, fmt.Sprintf("%s runs %s, which is not found on this host", where, name), "a program that is installed", "/usr/bin/logger")
+	}
+}
+
+// port warns of a relative path: the agent works in another folder than whoever wrote it.
+func (d *decoder) port(e *entry) {
+	if port := e.DriverOptions()["port"]; port != "" && !filepath.IsAbs(port) {
+		d.warn(e.values["port"], fmt.Sprintf("port of %s is %s, which depends on the folder the agent is started in", e.Name, port),
+			"an absolute path", "port: /dev/serial/by-id/"+filepath.Base(port))
+	}
+}
