@@ -119,7 +119,7 @@ Exit status: 0 done and in order, 1 failed, 2 wrong usage or configuration,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%s: %w; see `%s --help`", cmd.CommandPath(), err, cmd.CommandPath())
 	})
-	root.AddCommand(agentCmd(), checkCmd(), driversCmd(), probeCmd(), simulateCmd(), statusCmd(),
+	root.AddCommand(agentCmd(), checkCmd(), driversCmd(), probeCmd(), simulateCmd(), statusCmd(), eventsCmd(),
 		auditCmd(), drillCmd(), demoCmd(), versionCmd())
 	return root
 }
