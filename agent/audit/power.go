@@ -25,7 +25,7 @@ func (a *auditor) supplies() {
 			ID: IDNoSupplies, Component: "power supplies", Severity: SeverityAdvice,
 			Consequence: "nothing tells when a power supply dies or loses its input, so a server with two may run on one unnoticed",
 			Evidence:    []Evidence{{Text: "no device of kind psus is configured"}},
-			Remedy:      "configure the BMC (ipmi, redfish)",
+			Remedy:      "read the supplies from the BMC: psus: [{name: bmc, driver: ipmi}]",
 		})
 	}
 }
@@ -62,7 +62,7 @@ func (a *auditor) noSupply(d *dodai.DeviceState, text string) {
 		ID: IDSupplyUnknown, Component: "power supplies", Severity: SeverityUnknown,
 		Consequence: "unknown: not proven. Whether the server would survive the loss of a power supply cannot be told",
 		Evidence:    []Evidence{a.fact(d, text)},
-		Remedy:      "look at the BMC, or read the supplies another way (redfish instead of ipmi, or the reverse)",
+		Remedy:      "look at the BMC itself; `dodai probe ipmi` shows what it says now",
 	})
 }
 

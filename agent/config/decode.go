@@ -113,7 +113,7 @@ func (d *decoder) unknownKey(pos position, key, where string, fields []field) {
 	if i := slices.Index(keys, closest(key, keys)); i >= 0 {
 		example = fields[i].example
 	}
-	d.problem(pos, what+meant(key, keys), oneOf(keys), example)
+	d.problem(pos, what+Meant(key, keys), oneOf(keys), example)
 }
 
 // list reads a list, calling read for each item. Nothing behind the key is an empty
@@ -177,7 +177,7 @@ func (d *decoder) choice(where string, choices []string, into func(string)) read
 			return
 		}
 		if !slices.Contains(choices, s) {
-			d.problem(nodeAt(n), fmt.Sprintf("%s is %q%s", where, s, meant(s, choices)), oneOf(choices), choices[0])
+			d.problem(nodeAt(n), fmt.Sprintf("%s is %q%s", where, s, Meant(s, choices)), oneOf(choices), choices[0])
 			return
 		}
 		into(s)

@@ -134,7 +134,7 @@ func (d *decoder) options(e *entry) reader {
 func (d *decoder) driver(section string, e *entry) {
 	f, ok := d.find(e.Driver)
 	if !ok {
-		d.problem(e.values["driver"], fmt.Sprintf("unknown driver %q%s", e.Driver, meant(e.Driver, d.names)), oneOf(d.names), "megatec")
+		d.problem(e.values["driver"], fmt.Sprintf("unknown driver %q%s", e.Driver, Meant(e.Driver, d.names)), oneOf(d.names), "megatec")
 		return
 	}
 	if !fits(f, e.Kind) {
@@ -269,7 +269,7 @@ func (d *decoder) keysKnown(f drivers.Factory, e *entry, opts map[string]string)
 		if len(keys) == 0 {
 			want = "none"
 		}
-		d.problem(at, fmt.Sprintf("driver %s has no option %q%s", f.Name, key, meant(key, keys)), want, exampleOf(f, key, keys))
+		d.problem(at, fmt.Sprintf("driver %s has no option %q%s", f.Name, key, Meant(key, keys)), want, exampleOf(f, key, keys))
 		ok = false
 	}
 	return ok

@@ -96,8 +96,9 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// meant is the end of a sentence that suggests what word was meant to be.
-func meant(word string, known []string) string {
+// Meant is the end of a sentence that suggests which of known a word was meant to be, or
+// nothing when none is near.
+func Meant(word string, known []string) string {
 	if k := closest(word, known); k != "" {
 		return fmt.Sprintf(" (did you mean %q?)", k)
 	}

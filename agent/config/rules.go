@@ -141,12 +141,12 @@ func (d *decoder) wired(ups, outlet string, at position) {
 	c := d.cfg
 	names := deviceNames(c.UPS)
 	if ups != "" && !slices.Contains(names, ups) {
-		d.problem(at, fmt.Sprintf("wiring names the unknown UPS %q%s", ups, meant(ups, names)), "the name of a UPS below ups", "ups: "+firstOf(first(names), "u1"))
+		d.problem(at, fmt.Sprintf("wiring names the unknown UPS %q%s", ups, Meant(ups, names)), "the name of a UPS below ups", "ups: "+firstOf(first(names), "u1"))
 	}
 	pdu, _, numbered := strings.Cut(outlet, "/")
 	names = deviceNames(c.PDUs)
 	if numbered && len(names) > 0 && !slices.Contains(names, pdu) {
-		d.problem(at, fmt.Sprintf("wiring names the unknown PDU %q%s", pdu, meant(pdu, names)), "the name of a device below pdus", "outlet: "+names[0]+"/3")
+		d.problem(at, fmt.Sprintf("wiring names the unknown PDU %q%s", pdu, Meant(pdu, names)), "the name of a device below pdus", "outlet: "+names[0]+"/3")
 	}
 }
 

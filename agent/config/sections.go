@@ -143,7 +143,7 @@ func (d *decoder) events(into *[]dodai.EventName) reader {
 		d.list("on", "[mains_lost, mains_restored]", func(item ast.Node) {
 			s, ok := d.scalar(item, "an event", "a name", "mains_lost")
 			if ok && !slices.Contains(known, s) {
-				d.problem(nodeAt(item), fmt.Sprintf("unknown event %q%s", s, meant(s, known)), oneOf(known), "mains_lost")
+				d.problem(nodeAt(item), fmt.Sprintf("unknown event %q%s", s, Meant(s, known)), oneOf(known), "mains_lost")
 				return
 			}
 			*into = append(*into, dodai.EventName(s))
@@ -257,7 +257,7 @@ func (d *decoder) level(into *string) reader {
 		case slices.Contains(known, s) || planned:
 			*into = s
 		default:
-			d.problem(nodeAt(n), fmt.Sprintf("level is %q%s", s, meant(s, known)), oneOf(known), known[0])
+			d.problem(nodeAt(n), fmt.Sprintf("level is %q%s", s, Meant(s, known)), oneOf(known), known[0])
 		}
 	}
 }
@@ -269,7 +269,7 @@ func (d *decoder) scenario(pos position, s string) {
 		return
 	}
 	if !strings.Contains(s, "/") && !strings.HasSuffix(s, ".yaml") {
-		d.problem(pos, fmt.Sprintf("unknown scenario %q%s", s, meant(s, Scenarios)), oneOf(Scenarios)+", or the path of a .yaml file", "mains_loss")
+		d.problem(pos, fmt.Sprintf("unknown scenario %q%s", s, Meant(s, Scenarios)), oneOf(Scenarios)+", or the path of a .yaml file", "mains_loss")
 		return
 	}
 	if d.files != nil {

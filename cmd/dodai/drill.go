@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dodai-agent/dodai/agent"
+	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/drill"
 )
 
@@ -19,7 +20,7 @@ func drillCmd() *cobra.Command {
 		Short: "Rehearse an outage, and read the reports",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("%s: unknown command %q, want run, list, report or abort; see `%[1]s --help`", cmd.CommandPath(), args[0])
+				return usageError("%s: unknown command %q%s, want run, list, report or abort; see `%[1]s --help`", cmd.CommandPath(), args[0], config.Meant(args[0], commandNames(cmd)))
 			}
 			return nil
 		},

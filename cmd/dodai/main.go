@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -80,7 +81,7 @@ func report(err error, stderr io.Writer) int {
 	case problems: // begins with file:line:column, as editors and scripts expect it
 		fmt.Fprintln(stderr, err)
 	default:
-		fmt.Fprintf(stderr, "dodai: %s\n", plain(err))
+		fmt.Fprintln(stderr, prefixed(plain(err)))
 	}
 	if has {
 		return e.code
@@ -89,6 +90,15 @@ func report(err error, stderr io.Writer) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// prefixed begins with the program's name, once: what is wrong with a command's line
+// begins with that command already.
+func prefixed(text string) string {
+	if strings.HasPrefix(text, "dodai: ") || strings.HasPrefix(text, "dodai ") {
+		return text
+	}
+	return "dodai: " + text
 }
 
 func newRoot() *cobra.Command {
@@ -105,7 +115,7 @@ Exit status: 0 done and in order, 1 failed, 2 wrong usage or configuration,
 		SilenceErrors: true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("unknown command %q; `dodai --help` lists them", args[0])
+				return usageError("unknown command %q%s; `dodai --help` lists them", args[0], config.Meant(args[0], commandNames(cmd)))
 			}
 			return nil
 		},
@@ -116,12 +126,23 @@ Exit status: 0 done and in order, 1 failed, 2 wrong usage or configuration,
 			return &exitError{code: exitUsage}
 		},
 	}
+	root.Version = versionText()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%s: %w; see `%s --help`", cmd.CommandPath(), err, cmd.CommandPath())
 	})
 	root.AddCommand(agentCmd(), checkCmd(), driversCmd(), probeCmd(), simulateCmd(), statusCmd(), eventsCmd(),
 		auditCmd(), drillCmd(), demoCmd(), versionCmd())
 	return root
+}
+
+// commandNames are the sub-commands of cmd.
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	return names
 }
 
 // exactly is cobra.ExactArgs with our exit status and the command's own words.

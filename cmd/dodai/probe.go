@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/all"
 )
@@ -65,10 +66,13 @@ func probeName(opts map[string]string) string { return cmp.Or(opts["address"], o
 func probe(ctx context.Context, driver string, args []string, timeout time.Duration) (probed, error) {
 	factory, ok := all.Find(driver)
 	if !ok {
-		return probed{}, usageError("there is no driver %q; `dodai drivers` lists them", driver)
+		return probed{}, usageError("there is no driver %q%s; `dodai drivers` lists them", driver, config.Meant(driver, driverNames()))
 	}
 	opts, err := keyValues(args)
 	if err != nil {
+		return probed{}, err
+	}
+	if err := knownOptions(factory, opts); err != nil {
 		return probed{}, err
 	}
 	if timeout <= 0 {
@@ -139,6 +143,29 @@ func keyValues(args []string) (map[string]string, error) {
 		opts[key] = value
 	}
 	return opts, nil
+}
+
+func driverNames() []string {
+	var names []string
+	for _, f := range all.Drivers() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// knownOptions names an option that the driver does not have before one that is missing:
+// the first is often the second with a slip.
+func knownOptions(f drivers.Factory, opts map[string]string) error {
+	var keys []string
+	for _, o := range f.Options {
+		keys = append(keys, o.Key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(opts)) {
+		if !slices.Contains(keys, key) {
+			return usageError("probe: driver %s has no option %q%s: want one of %s", f.Name, key, config.Meant(key, keys), strings.Join(keys, ", "))
+		}
+	}
+	return nil
 }
 
 // document is the JSON form: what a kind of device always has is there even when it is

@@ -19,9 +19,13 @@ func versionCmd() *cobra.Command {
 				"version": version, "commit": commit, "date": date, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 			})
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "dodai %s (commit %s, %s, %s %s/%s)\n",
-			version, cmp.Or(commit, "unknown"), cmp.Or(date, "unknown date"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), versionText())
 		return err
 	}
 	return cmd
+}
+
+func versionText() string {
+	return fmt.Sprintf("dodai %s (commit %s, %s, %s %s/%s)",
+		version, cmp.Or(commit, "unknown"), cmp.Or(date, "unknown date"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
