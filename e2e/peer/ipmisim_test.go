@@ -19,6 +19,7 @@ func ipmitool(t *testing.T, s *IPMISim) string {
 }
 
 func TestIPMISim(t *testing.T) {
+	t.Parallel()
 	s := StartIPMISim(t)
 	want := func(when string, words ...string) {
 		t.Helper()

@@ -3,6 +3,7 @@ package peer
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -40,6 +41,7 @@ type UPSD struct {
 	conf    []string
 	names   []string
 	drivers map[string]*Process
+	orders  map[string]net.Conn // to each driver's socket
 	server  *Process
 }
 
@@ -60,11 +62,12 @@ func UPSDConf(line string) UPSDOption { return func(u *UPSD) { u.conf = append(u
 func StartUPSD(t testing.TB, devs map[string]string, opts ...UPSDOption) *UPSD {
 	t.Helper()
 	server, driver := nutProgram(t, "upsd"), nutProgram(t, "dummy-ups")
-	u := &UPSD{t: t, dir: shortDir(t), port: FreePort(t, "tcp"), maxAge: 15, drivers: map[string]*Process{}}
+	u := &UPSD{t: t, dir: shortDir(t), port: FreePort(t, "tcp"), maxAge: 15, drivers: map[string]*Process{}, orders: map[string]net.Conn{}}
 	for _, opt := range opts {
 		opt(u)
 	}
 	u.configure(devs)
+	t.Cleanup(u.hangUp) // after the drivers' end
 	for _, name := range u.names {
 		u.drivers[name] = u.startDriver(driver, name)
 	}
@@ -172,12 +175,45 @@ func (u *UPSD) awaitDriver(name string) {
 			return fmt.Errorf("it ended: %s", p.Output())
 		default:
 		}
-		c, err := net.Dial("unix", u.socket(name))
-		if err == nil {
-			c.Close()
-		}
-		return err
+		return u.connect(name)
 	})
+}
+
+// connect opens the connection on which a driver gets its orders. It stays open as long
+// as the driver lives: dummy-ups of NUT 2.8.0 reads the end of a connection again and
+// again, with a whole processor, until a write to it fails.
+func (u *UPSD) connect(name string) error {
+	c, err := net.Dial("unix", u.socket(name))
+	if err != nil {
+		return err
+	}
+	u.disconnect(name)
+	u.orders[name] = c
+	go io.Copy(io.Discard, c) // the driver tells of every change
+	return nil
+}
+
+func (u *UPSD) disconnect(name string) {
+	if c := u.orders[name]; c != nil {
+		c.Close()
+		delete(u.orders, name)
+	}
+}
+
+func (u *UPSD) hangUp() {
+	for _, name := range u.names {
+		u.disconnect(name)
+	}
+}
+
+// order tells a driver the value of a variable. An empty one removes it.
+func (u *UPSD) order(ups, name, value string) error {
+	c := u.orders[ups]
+	if c == nil {
+		return fmt.Errorf("the driver of %s is not connected", ups)
+	}
+	_, err := fmt.Fprintf(c, "SET %s \"%s\"\n", name, value)
+	return err
 }
 
 func (u *UPSD) startServer(path string) *Process {
@@ -245,12 +281,7 @@ func (u *UPSD) Set(ups, name, value string) {
 	if strings.ContainsAny(value, "\"\\#\n") {
 		u.t.Fatalf("Set(%s, %s, %q): dummy-ups does not pass on quotes, backslashes and number signs", ups, name, value)
 	}
-	c, err := net.Dial("unix", u.socket(ups))
-	if err != nil {
-		u.t.Fatalf("Set(%s, %s): %v", ups, name, err)
-	}
-	defer c.Close()
-	if _, err := fmt.Fprintf(c, "SET %s \"%s\"\n", name, value); err != nil {
+	if err := u.order(ups, name, value); err != nil {
 		u.t.Fatalf("Set(%s, %s): %v", ups, name, err)
 	}
 	u.await(fmt.Sprintf("%s of %s to be %q", name, ups, value), func() error { return u.shows(ups, name, value) })
@@ -315,6 +346,7 @@ func (u *UPSD) KillDriver(ups string) {
 	u.t.Helper()
 	u.drivers[ups].Signal(syscall.SIGKILL)
 	<-u.drivers[ups].Done()
+	u.disconnect(ups)
 	u.awaitReply(ups, "ERR DRIVER-NOT-CONNECTED")
 }
 
@@ -357,6 +389,10 @@ func (u *UPSD) awaitReply(ups, want string) {
 func (u *UPSD) Stop() {
 	u.server.Signal(syscall.SIGTERM)
 	<-u.server.Done()
+	for ups := range u.orders { // a change to tell makes them notice that upsd is gone
+		u.order(ups, "driver.wake", "1")
+		u.order(ups, "driver.wake", "")
+	}
 }
 
 // Restart ends upsd, where it runs, and starts it again on the same port. It clears

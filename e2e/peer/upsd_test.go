@@ -1,8 +1,11 @@
 package peer
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +14,7 @@ import (
 const smallDev = "ups.status: OL CHRG\nbattery.charge: 099.0 #BAD: a comment\nups.id: \"x \\\"y\\\" \\\\ \\# z\"\n"
 
 func TestUPSD(t *testing.T) {
+	t.Parallel()
 	u := StartUPSD(t, map[string]string{"u1": smallDev, "u2": "ups.status: OB\n"}, UPSDMaxAge(3))
 	if got := u.Upsc("u1", "ups.id"); got != `x "y" \ # z` {
 		t.Errorf("ups.id = %q, want the quotes of the file", got)
@@ -56,6 +60,7 @@ func TestUPSD(t *testing.T) {
 // TestUPSDSetIsFast holds Set to what its users rely on: a change is served at once,
 // not after dummy-ups's next poll.
 func TestUPSDSetIsFast(t *testing.T) {
+	t.Parallel()
 	u := StartUPSD(t, map[string]string{"u1": smallDev})
 	var took []time.Duration
 	for i := range 40 {
@@ -71,13 +76,56 @@ func TestUPSDSetIsFast(t *testing.T) {
 }
 
 func TestUPSDPlaysTimers(t *testing.T) {
+	t.Parallel()
 	u := StartUPSD(t, map[string]string{"u1": "ups.status: OL\nTIMER 1\nups.status: OB\nTIMER 1\n"})
 	for _, want := range []string{"OB", "OL", "OB"} {
 		u.await("status "+want, func() error { return u.shows("u1", "ups.status", want) })
 	}
 }
 
+// TestUPSDWaitsIdly holds the drivers to doing nothing while nobody orders anything,
+// with upsd and after its end.
+func TestUPSDWaitsIdly(t *testing.T) {
+	t.Parallel()
+	u := StartUPSD(t, map[string]string{"u1": smallDev})
+	u.Set("u1", "ups.status", "OB")
+	u.checkIdle(t, "with upsd")
+	u.Stop()
+	u.checkIdle(t, "after upsd's end")
+	u.Restart()
+	if _, there := u.UpscAll("u1")["driver.wake"]; there {
+		t.Error("u1 has a variable that nobody set")
+	}
+}
+
+func (u *UPSD) checkIdle(t *testing.T, when string) {
+	t.Helper()
+	before := ticks(t, u.drivers["u1"].PID())
+	time.Sleep(500 * time.Millisecond)
+	if spent := ticks(t, u.drivers["u1"].PID()) - before; spent > 5 {
+		t.Errorf("%s the driver has used %d ticks of 10 ms in half a second, want none", when, spent)
+	}
+}
+
+// ticks is the processor time of a process. Source: proc_pid_stat(5).
+func ticks(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	user, err1 := strconv.Atoi(f[11])
+	system, err2 := strconv.Atoi(f[12])
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	return user + system
+}
+
 func TestUPSDLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	var u *UPSD
 	t.Run("start", func(t *testing.T) { u = StartUPSD(t, map[string]string{"u1": smallDev}) })
 	for _, p := range []*Process{u.server, u.drivers["u1"]} {
