@@ -67,10 +67,11 @@ func (a *Agent) listenLater(ctx context.Context, group *errgroup.Group) error {
 func (a *Agent) serveOn(ctx context.Context, group *errgroup.Group, l net.Listener, h http.Handler, conn func(context.Context, net.Conn) context.Context) {
 	srv := &http.Server{
 		Handler: h, ConnContext: conn,
-		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute,
+		IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 	}
 	group.Go(func() error {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(limitConns(l)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 		}
 		return nil

@@ -105,7 +105,10 @@ func (a *Agent) execute() {
 	l := &a.loop
 	l.executing = true
 	done, executor, ctx := l.down.done(), l.executor, a.ctx
-	cause := shutdown.Cause{Event: dodai.EventShutdownStarted, Reason: string(l.down.Reason), Text: l.down.Explanation}
+	cause := shutdown.Cause{
+		Event: dodai.EventShutdownStarted, Reason: string(l.down.Reason), Text: l.down.Explanation,
+		Deadline: deadline(l.decision, l.need, a.clock()),
+	}
 	l.group.Go(func() error {
 		var err error
 		if a.opts.Rehearse {
@@ -119,6 +122,22 @@ func (a *Agent) execute() {
 		}
 		return a.call(ctx, func() { a.downEnded(err) })
 	})
+}
+
+// powerOffLimit bounds how much of the time that is left the power-off itself is given:
+// a guess or a slow measurement must not eat the steps.
+const powerOffLimit = 30 * time.Second
+
+// deadline is when the power-off must be asked for, because the battery ends: what is
+// credibly left, less what the power-off takes. A battery that says next to nothing may
+// lie, so half of the reserve is given to the steps in any case. 0: nothing credible
+// says when the battery ends.
+func deadline(d policy.Decision, need shutdown.Need, now time.Duration) time.Duration {
+	if d.Available == nil {
+		return 0
+	}
+	off := min(need.Expected(shutdown.PowerOffStep), powerOffLimit)
+	return now + max(*d.Available-off, d.Reserve/2)
 }
 
 // record is told by the executor what became of a step. What has to be remembered of
@@ -148,7 +167,7 @@ func (a *Agent) record(ctx context.Context, p shutdown.Progress) error {
 func (a *Agent) recordDown(p shutdown.Progress) {
 	switch p.Phase {
 	case shutdown.PhaseDone, shutdown.PhaseFailed:
-		a.loop.down.markDone(p.Step)
+		a.loop.down.markDone(p.Step, p.Phase == shutdown.PhaseFailed)
 		a.saveDown()
 	case shutdown.PhaseUndoing: // an undoing that the way down has interrupted
 		a.loop.earlyDone[p.Step] = false

@@ -16,6 +16,25 @@ import (
 // middle of an outage neither runs early steps again nor forgets to undo them.
 const keyEarly = "early"
 
+// earlyDone is loopState.earlyDone as it lies in the journal.
+type earlyDone struct {
+	stamp
+	Done map[string]bool `json:"done"`
+}
+
+// restoreEarly returns the early steps that are done. After a reboot none is: what they
+// stopped was started again.
+func restoreEarly(data []byte, now stamp) (map[string]bool, error) {
+	var e earlyDone
+	if err := json.Unmarshal(data, &e); err != nil {
+		return map[string]bool{}, err
+	}
+	if e.BootID != now.BootID || e.BootID == "" || e.Done == nil {
+		return map[string]bool{}, nil
+	}
+	return e.Done, nil
+}
+
 // retryEarly is how long to wait before an early step that failed, or its undoing, is
 // tried again.
 const retryEarly = 30 * time.Second
@@ -134,7 +153,7 @@ func (a *Agent) recordDrill(p shutdown.Progress) {
 
 // saveEarly remembers which early steps are done.
 func (a *Agent) saveEarly() {
-	data, err := json.Marshal(a.loop.earlyDone)
+	data, err := json.Marshal(earlyDone{a.stamp(), a.loop.earlyDone})
 	if err != nil {
 		a.log.Error("the early steps cannot be written", "err", err)
 		return

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/dodai-agent/dodai"
 )
@@ -45,10 +46,10 @@ func psuEdges(device string, old, now []dodai.PSU) []dodai.Event {
 		switch {
 		case psuLost(p.State) && !psuLost(before) && (known || p.State != dodai.PSUAbsent):
 			events = append(events, dodai.Event{Name: dodai.EventPSULost, Device: p.ID, Fields: fields,
-				Text: fmt.Sprintf("power supply %s (%s) is %s", p.ID, p.Name, p.State)})
+				Text: psuText(p)})
 		case known && psuLost(before) && p.State == dodai.PSUOK:
 			events = append(events, dodai.Event{Name: dodai.EventPSURestored, Device: p.ID, Fields: fields,
-				Text: fmt.Sprintf("power supply %s (%s) is ok again, it was %s", p.ID, p.Name, before)})
+				Text: fmt.Sprintf("%s again, it was %s", psuText(p), strings.ReplaceAll(string(before), "_", " "))})
 		}
 	}
 	return events
@@ -85,10 +86,10 @@ func arrayEdges(old, now []dodai.Array) []dodai.Event {
 		switch {
 		case worse:
 			events = append(events, dodai.Event{Name: dodai.EventArrayDegraded, Device: a.ID, Fields: fields,
-				Text: fmt.Sprintf("array %s (%s) is %s, failing: %v", a.ID, a.Level, a.State, a.Failing)})
+				Text: arrayText(a)})
 		case known && arrayHurt(before) && a.State == dodai.ArrayOptimal:
 			events = append(events, dodai.Event{Name: dodai.EventArrayRestored, Device: a.ID, Fields: fields,
-				Text: fmt.Sprintf("array %s (%s) is optimal again", a.ID, a.Level)})
+				Text: arrayText(a) + " again"})
 		}
 	}
 	return events
@@ -116,7 +117,7 @@ func diskEdges(old, now []dodai.Disk) []dodai.Event {
 		}
 		events = append(events, dodai.Event{Name: dodai.EventDiskVerdictChanged, Device: d.Device,
 			Fields: map[string]any{"disk": d.Device, "type": d.Type, "serial": d.Serial, "verdict": string(d.Verdict), "before": string(before), "reasons": d.Reasons},
-			Text:   fmt.Sprintf("disk %s (%s, serial %s): %s, before: %s", d.Device, d.Model, d.Serial, d.Verdict, orNone(string(before)))})
+			Text:   diskText(d) + ", before: " + orNone(string(before))})
 	}
 	return events
 }

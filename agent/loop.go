@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,9 @@ import (
 // to be remembered at once.
 const saveEvery = 10 * time.Second
 
+// drillMark begins the text of every event that belongs to a drill.
+const drillMark = "DRILL: "
+
 // tick is the longest the loop sleeps: ages grow, time rules fire, the watchdog is fed.
 const tick = time.Second
 
@@ -32,6 +36,9 @@ type loopState struct {
 	decision policy.Decision
 	auditMem audit.Memory
 	findings []audit.Finding
+	// alerts are those the policy does not raise, and since when each stands.
+	alerts      []policy.Alert
+	alertsSince map[string]time.Duration
 
 	plan     shutdown.Plan
 	need     shutdown.Need // what the plan takes, measured where it was
@@ -186,6 +193,7 @@ func (a *Agent) decide() {
 	for _, ev := range l.decision.Events {
 		a.emit(ev)
 	}
+	l.alerts = hardwareAlerts(l.snap, l.alertsSince, now)
 	l.findings, l.auditMem = audit.Audit(l.snap, l.auditMem)
 	a.act(now)
 	if len(l.decision.Events) > 0 || now-l.savedAt > saveEvery {
@@ -231,11 +239,9 @@ func (a *Agent) restore(ctx context.Context) {
 		l.down = d
 	}
 	if data := a.store.load(ctx, keyEarly); data != nil {
-		if err := json.Unmarshal(data, &l.earlyDone); err != nil {
+		var err error
+		if l.earlyDone, err = restoreEarly(data, now); err != nil {
 			a.log.Error("starting without knowing which early steps were done", "err", err)
-		}
-		if l.earlyDone == nil { // the journal says null
-			l.earlyDone = map[string]bool{}
 		}
 		l.executor.Restore(l.earlyDone)
 	}
@@ -261,7 +267,7 @@ func (a *Agent) checkReady() {
 // publish makes the present state visible to everybody else.
 func (a *Agent) publish() {
 	l := &a.loop
-	v := &View{Snapshot: l.snap, Decision: l.decision, Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
+	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
 		Need: l.need, Policy: l.policy, executor: l.executor}
 	if l.down != nil {
 		d := *l.down
@@ -276,6 +282,9 @@ func (a *Agent) publish() {
 func (a *Agent) emit(ev dodai.Event) {
 	if ev.At == 0 {
 		ev.At = a.clock()
+	}
+	if ev.Drill != "" && !strings.HasPrefix(ev.Text, drillMark) {
+		ev.Text = drillMark + ev.Text // wherever it goes, nobody takes it for the truth
 	}
 	if ev.Wall.IsZero() {
 		ev.Wall = time.Now()

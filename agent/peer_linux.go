@@ -15,6 +15,9 @@ type peerKey struct{}
 // withPeer remembers who is at the other end of a Unix socket: the kernel's word, which
 // the peer cannot forge.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
+	if l, ok := c.(*limitedConn); ok {
+		c = l.Conn
+	}
 	uc, ok := c.(*net.UnixConn)
 	if !ok {
 		return ctx

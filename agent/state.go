@@ -31,7 +31,9 @@ type policyState struct {
 
 // restorePolicy reads a saved memory and moves its instants to the present clock. In
 // the same boot they are right as they are; after a reboot the wall clock, the only
-// one that ran on, tells how long it was.
+// one that ran on, tells how long it was. Whatever it says, what was saved lies before
+// this boot, which is instant 0: a machine whose clock lost its battery must not take
+// the outage that ended it for one of today.
 func restorePolicy(data []byte, now stamp) (policy.Memory, error) {
 	var s policyState
 	if err := json.Unmarshal(data, &s); err != nil {
@@ -40,7 +42,11 @@ func restorePolicy(data []byte, now stamp) (policy.Memory, error) {
 	if s.BootID == now.BootID && s.BootID != "" && s.At <= now.At {
 		return s.Memory, nil
 	}
-	return s.Memory.Shift(now.At - s.At - max(0, now.Wall.Sub(s.Wall))), nil
+	at := now.At - max(0, now.Wall.Sub(s.Wall))
+	if s.BootID != "" && now.BootID != "" {
+		at = min(at, -time.Second)
+	}
+	return s.Memory.Shift(at - s.At), nil
 }
 
 // downState is a shutdown of this host, from the decision on.
@@ -51,6 +57,8 @@ type downState struct {
 	// Done are the steps that are over, well or badly: they are not run again when
 	// the agent was restarted in between.
 	Done []string `json:"done,omitempty"`
+	// Failed are those of them that failed.
+	Failed []string `json:"failed,omitempty"`
 	// Finished is set when the power-off has been asked for successfully.
 	Finished bool `json:"finished,omitempty"`
 	// FinishedAt is when.
@@ -65,9 +73,12 @@ func (d *downState) done() map[string]bool {
 	return m
 }
 
-func (d *downState) markDone(step string) {
+func (d *downState) markDone(step string, failed bool) {
 	if !slices.Contains(d.Done, step) {
 		d.Done = append(d.Done, step)
+	}
+	if failed && !slices.Contains(d.Failed, step) {
+		d.Failed = append(d.Failed, step)
 	}
 }
 

@@ -31,8 +31,9 @@ func TestRestorePolicy(t *testing.T) {
 		{"the same boot, the wall clock set back", stamp{"boot-1", 1010 * time.Second, wall.Add(-time.Hour)}, 900 * time.Second},
 		// 60 s after it was saved, 20 s after the boot: 100 s before the save is 140 s before the boot.
 		{"after a reboot", stamp{"boot-2", 20 * time.Second, wall.Add(60 * time.Second)}, -140 * time.Second},
-		// A clock that went back tells nothing: as if no time had passed.
-		{"after a reboot, the wall clock set back", stamp{"boot-2", 20 * time.Second, wall.Add(-time.Hour)}, -80 * time.Second},
+		// A clock that went back, or hardly on, tells nothing; it was before the boot all the same.
+		{"after a reboot, the wall clock set back", stamp{"boot-2", 20 * time.Second, wall.Add(-time.Hour)}, -101 * time.Second},
+		{"after a reboot, the wall clock 10 s on", stamp{"boot-2", 20 * time.Second, wall.Add(10 * time.Second)}, -101 * time.Second},
 		{"no boot id to compare", stamp{"", 1010 * time.Second, wall.Add(10 * time.Second)}, 900 * time.Second},
 		{"a clock that begins anew in the same boot", stamp{"boot-1", 5 * time.Second, wall.Add(10 * time.Second)}, -105 * time.Second},
 	} {
@@ -75,9 +76,11 @@ func TestRestoreDown(t *testing.T) {
 
 func TestMarkDoneOnce(t *testing.T) {
 	d := &downState{}
-	d.markDone("one")
-	d.markDone("one")
-	if len(d.Done) != 1 {
-		t.Errorf("done %v, want one once", d.Done)
+	d.markDone("one", false)
+	d.markDone("one", false)
+	d.markDone("two", true)
+	d.markDone("two", true)
+	if len(d.Done) != 2 || len(d.Failed) != 1 || d.Failed[0] != "two" {
+		t.Errorf("done %v, failed %v: want one and two, each once, and two failed", d.Done, d.Failed)
 	}
 }

@@ -16,7 +16,7 @@ type Status struct {
 	Time    time.Time `json:"time"`
 	Mode    string    `json:"mode"` // armed or observe
 	// State is normal, alert, on_battery, would_shut_down (observe), shutting_down,
-	// powering_off or drill.
+	// powering_off, drill, or nothing_watched where no device is configured or found.
 	State       string         `json:"state"`
 	Explanation string         `json:"explanation"`
 	Reason      policy.Reason  `json:"reason"`
@@ -76,7 +76,8 @@ type DownStatus struct {
 	Reason      policy.Reason `json:"reason"`
 	Explanation string        `json:"explanation"`
 	Since       time.Time     `json:"since"`
-	StepsDone   []string      `json:"steps_done"`
+	StepsDone   []string      `json:"steps_done"`   // over, well or badly
+	StepsFailed []string      `json:"steps_failed"` // those of them that failed
 	Finished    bool          `json:"power_off_asked"`
 }
 
@@ -109,7 +110,7 @@ func (a *Agent) Status() Status {
 		s.Alerts = append(s.Alerts, AlertStatus{al.ID, al.Device, (now - al.Since).Seconds(), al.Text})
 	}
 	if v.Down != nil {
-		s.Shutdown = &DownStatus{v.Down.Reason, v.Down.Explanation, v.Down.Wall, list(v.Down.Done), v.Down.Finished}
+		s.Shutdown = &DownStatus{v.Down.Reason, v.Down.Explanation, v.Down.Wall, list(v.Down.Done), list(v.Down.Failed), v.Down.Finished}
 	}
 	if s.Drill != nil && s.State == "normal" {
 		s.State = "drill"
@@ -127,6 +128,8 @@ func state(v *View) string {
 		return "would_shut_down"
 	case onBattery(v.Decision):
 		return "on_battery"
+	case len(v.Snapshot.Devices) == 0:
+		return "nothing_watched"
 	case len(v.Decision.Alerts) > 0:
 		return "alert"
 	default:

@@ -70,8 +70,10 @@ func (c *Collector) Resume(last *dodai.DeviceState) {
 	fresh := c.state
 	c.state = *last
 	c.state.Kind, c.state.Driver, c.state.StaleAfter = fresh.Kind, fresh.Driver, fresh.StaleAfter
-	if last.Reading != nil {
+	if last.Reading != nil && fits(fresh.Kind, last.Reading.Kind) {
 		c.state.Kind = last.Reading.Kind
+	} else {
+		c.state.Reading, c.state.Polls = nil, 0
 	}
 }
 
@@ -157,12 +159,17 @@ func (c *Collector) publish(ctx context.Context, r result) {
 		return // we are being stopped; that says nothing about the device
 	}
 	now := c.cfg.Clock()
-	if r.err == nil {
-		reading := r.reading
-		if reading.Kind == "" {
-			reading.Kind = c.cfg.Kind
+	if r.reading.Kind == "" {
+		r.reading.Kind = c.cfg.Kind
+	}
+	if r.err == nil && !fits(c.cfg.Kind, r.reading.Kind) {
+		r.err = &drivers.Error{
+			Driver: c.cfg.DriverName, Device: c.cfg.Name, Op: "poll",
+			Err: drivers.Protocol("a reading of kind", []byte(r.reading.Kind), "one of kind "+string(c.cfg.Kind)+", as it is configured"),
 		}
-		c.state.Reading, c.state.Kind, c.state.At = &reading, reading.Kind, now
+	}
+	if r.err == nil {
+		c.state.Reading, c.state.Kind, c.state.At = r.reading.Printable(), r.reading.Kind, now
 		c.state.Polls++
 		c.state.Err, c.state.Failures, c.state.FailingSince = "", 0, 0
 	} else {
@@ -170,11 +177,18 @@ func (c *Collector) publish(ctx context.Context, r result) {
 			c.state.FailingSince = now
 		}
 		c.state.Failures++
-		c.state.Err = r.err.Error()
+		c.state.Err = dodai.Printable(r.err.Error())
 		c.cfg.Log.Debug("poll failed", "device", c.cfg.Name, "err", r.err, "failures", c.state.Failures)
 	}
 	s := c.state
 	c.cfg.Publish(&s)
+}
+
+// fits reports whether a device that was configured as one kind may say it is another. A
+// UPS that calls itself something else must not slip out of the decision; it counts as
+// silent. PDUs and transfer switches stand in one list.
+func fits(configured, got dodai.Kind) bool {
+	return got == configured || configured == dodai.KindPDU && got == dodai.KindATS
 }
 
 // pause waits d, or until the device has to be polled earlier. A device that has just

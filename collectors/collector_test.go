@@ -167,12 +167,57 @@ func TestCollectorFast(t *testing.T) {
 	})
 }
 
+// A UPS that calls itself something else has not answered; its last reading stands.
+func TestCollectorOtherKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drv := &scripted{polls: []func(context.Context) (dodai.Reading, error){good, func(context.Context) (dodai.Reading, error) {
+			return dodai.Reading{Kind: dodai.KindDisks}, nil
+		}}}
+		got := run(t, drv, 6*time.Second, nil)
+		if s := got[1]; s.Kind != dodai.KindUPS || s.Failures != 1 || s.Polls != 1 || !s.Reading.Status.Has(dodai.OL) || !strings.Contains(s.Err, `kind "disks": want one of kind ups`) {
+			t.Errorf("state %+v: want a failed poll of a UPS with its last reading", s)
+		}
+	})
+}
+
+func TestCollectorCleansTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drv := &scripted{polls: []func(context.Context) (dodai.Reading, error){
+			func(context.Context) (dodai.Reading, error) { return dodai.Reading{Device: dodai.Device{Model: "x\x1b[2J"}}, nil },
+			func(context.Context) (dodai.Reading, error) { return dodai.Reading{}, errors.New("y\x1b[2J") },
+		}}
+		got := run(t, drv, 6*time.Second, nil)
+		if strings.ContainsRune(got[0].Reading.Device.Model+got[1].Err, '\x1b') {
+			t.Errorf("model %q, error %q: want no control characters", got[0].Reading.Device.Model, got[1].Err)
+		}
+	})
+}
+
+func TestFits(t *testing.T) {
+	for _, tc := range []struct {
+		configured, got dodai.Kind
+		want            bool
+	}{
+		{dodai.KindUPS, dodai.KindUPS, true}, {dodai.KindUPS, dodai.KindPDU, false}, {dodai.KindUPS, dodai.KindDisks, false},
+		{dodai.KindPDU, dodai.KindATS, true}, {dodai.KindPDU, dodai.KindUPS, false}, {dodai.KindArrays, dodai.KindArrays, true},
+	} {
+		if got := fits(tc.configured, tc.got); got != tc.want {
+			t.Errorf("fits(%s, %s) = %v, want %v", tc.configured, tc.got, got, tc.want)
+		}
+	}
+}
+
 func TestCollectorResume(t *testing.T) {
-	c := New(Config{Name: "u1", Kind: dodai.KindUPS, DriverName: "snmp", StaleAfter: time.Second})
+	c := New(Config{Name: "u1", Kind: dodai.KindPDU, DriverName: "snmp", StaleAfter: time.Second})
 	last := &dodai.DeviceState{Name: "u1", Driver: "megatec", Reading: &dodai.Reading{Kind: dodai.KindATS}, Polls: 7, StaleAfter: time.Hour}
 	c.Resume(last)
 	if s := c.Initial(); s.Polls != 7 || s.Driver != "snmp" || s.Kind != dodai.KindATS || s.StaleAfter != time.Second {
 		t.Errorf("resumed state %+v: want the old reading with the new settings", s)
+	}
+	c = New(Config{Name: "u1", Kind: dodai.KindUPS, StaleAfter: time.Second})
+	c.Resume(last)
+	if s := c.Initial(); s.Kind != dodai.KindUPS || s.Reading != nil || s.Polls != 0 {
+		t.Errorf("resumed state %+v: want nothing kept of a device that was something else", s)
 	}
 }
 

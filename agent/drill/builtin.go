@@ -70,7 +70,11 @@ var builtins = map[string]func(name string, upses []*dodai.DeviceState) document
 		return d
 	},
 	"feed_loss": func(name string, upses []*dodai.DeviceState) document {
-		return outage(name, "the first UPS alone loses its mains and runs down", upses, upses[:1])
+		d := outage(name, "the first UPS alone loses its mains and runs down", upses, upses[:1])
+		if len(upses) > 1 { // that is what the other one is for
+			d.Expect["shutdown"] = false
+		}
+		return d
 	},
 }
 

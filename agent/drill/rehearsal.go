@@ -54,8 +54,7 @@ func (s *Setup) objectives() Objectives {
 // Refuse is the report of a drill that may not start.
 func (s *Setup) Refuse(why []string) *Report {
 	r := s.report()
-	r.Verdict, r.Why = Refused, strings.Join(why, "; ")
-	r.judge(s.objectives())
+	r.Verdict, r.Why, r.Objectives = Refused, strings.Join(why, "; "), []Objective{}
 	return r
 }
 

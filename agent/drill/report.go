@@ -148,6 +148,10 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Hypothesis != "" {
 		fmt.Fprintf(&b, "  hypothesis: %s\n", r.Hypothesis)
 	}
+	if r.Verdict == Refused {
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
 	fmt.Fprintf(&b, "  detected after %s, decided after %s%s, margin then %s, plan through after %s\n",
 		secondsOr(r.DetectedS, "never"), secondsOr(r.DecidedS, "never"), reasonText(r.Reason), secondsOr(r.MarginS, "unknown"), secondsOr(r.StoppedS, "-"))
 	for _, o := range r.Objectives {

@@ -13,7 +13,8 @@ import (
 var ErrTakenOver = errors.New("a shutdown takes over")
 
 // RunEarly runs the named early steps that are not done yet, in the plan's order, and
-// returns what failed. A failed one is run again on the way down. When ctx ends the
+// returns what failed. A failed one is run again on the way down, unless the way
+// down had to wait for it. When ctx ends the
 // step that runs is left alone; when a Run takes over, it waits for it.
 func (e *Executor) RunEarly(ctx context.Context, cause Cause, names ...string) error {
 	if err := e.known(names, func(s *Step) bool { return s.Early != nil }, "is not an early step"); err != nil {
@@ -35,6 +36,9 @@ func (e *Executor) RunEarly(ctx context.Context, cause Cause, names ...string) e
 		}
 		if err := e.step(ctx, cause, s, s.timeout()); err != nil {
 			errs = append(errs, err)
+			if over.Err() != nil { // it had its time; the way down does not wait for it twice
+				e.setDone(s.Name, true)
+			}
 		}
 		if ctx.Err() != nil {
 			break

@@ -83,6 +83,8 @@ type Executor struct {
 	mu        sync.Mutex
 	done      map[string]bool    // what this executor did and did not undo
 	interrupt context.CancelFunc // tells who holds the slot that Run takes over
+	cut       context.CancelFunc // ends the early step that holds the slot
+	abort     context.Context    // ends with cut; nil: nothing early runs
 	hung      bool               // the latest Record was not waited for to its end
 }
 
@@ -115,7 +117,7 @@ func New(c Config) (*Executor, error) {
 // the machine was told to go down. Otherwise it returns when ctx ends, with its cause,
 // and leaves a running step alone.
 func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) error {
-	if err := e.takeOver(ctx); err != nil {
+	if err := e.takeOver(ctx, cause); err != nil {
 		return err
 	}
 	defer func() { <-e.slot }()
@@ -183,7 +185,10 @@ func (e *Executor) step(ctx context.Context, cause Cause, s *Step, timeout time.
 	e.emit(cause, dodai.EventStepStarted, s.Name, fmt.Sprintf("step %s started", s.Name),
 		map[string]any{"timeout_s": timeout.Seconds()})
 	start := e.Now()
-	res := e.Config.Run(ctx, Command{Args: s.args(), Env: environment(cause, s.Name), Timeout: timeout})
+	e.mu.Lock()
+	abort := e.abort
+	e.mu.Unlock()
+	res := e.Config.Run(ctx, Command{Args: s.args(), Env: environment(cause, s.Name), Timeout: timeout, Abort: abort})
 	if res.Err != nil && ctx.Err() != nil {
 		return res.Err // the process goes on; what becomes of it nobody knows
 	}
@@ -218,12 +223,16 @@ func (e *Executor) hold(ctx context.Context, cause Cause, s *Step) {
 	}
 }
 
-// takeOver gets the slot for Run: an undoing ends at once, an early step is waited for.
-func (e *Executor) takeOver(ctx context.Context) error {
+// takeOver gets the slot for Run: an undoing ends at once, an early step is waited for,
+// but not beyond the deadline.
+func (e *Executor) takeOver(ctx context.Context, cause Cause) error {
 	for {
 		e.mu.Lock()
 		if e.interrupt != nil {
 			e.interrupt()
+			if e.left(cause) <= 0 {
+				e.cut()
+			}
 		}
 		e.mu.Unlock()
 		select {
@@ -244,14 +253,16 @@ func (e *Executor) begin(ctx context.Context) (over context.Context, end func(),
 		return nil, nil, context.Cause(ctx)
 	}
 	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	abort, cut := context.WithCancel(context.WithoutCancel(ctx))
 	e.mu.Lock()
-	e.interrupt = cancel
+	e.interrupt, e.cut, e.abort = cancel, cut, abort
 	e.mu.Unlock()
 	return over, func() {
 		e.mu.Lock()
-		e.interrupt = nil
+		e.interrupt, e.cut, e.abort = nil, nil, nil
 		e.mu.Unlock()
 		cancel()
+		cut()
 		<-e.slot
 	}, nil
 }

@@ -268,6 +268,35 @@ func TestRunWaitsForAnEarlyStep(t *testing.T) {
 	})
 }
 
+// An early step that hangs is not waited for beyond the deadline, and one that used up
+// its time while the way down waited is not run a second time.
+func TestRunDoesNotWaitTwiceForAnEarlyStep(t *testing.T) {
+	for name, tc := range map[string]struct {
+		deadline time.Duration
+		want     string
+	}{
+		"its time-out": {0, "0s run a\n30s run off"},
+		"the deadline": {10 * time.Second, "0s run a\n10s run off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				plan := tested(early("a"))
+				plan.Steps[0].Timeout = 30 * time.Second
+				r := newRig(t, plan)
+				r.takes["a"] = time.Hour
+				ended := make(chan error, 1)
+				go func() { ended <- r.RunEarly(t.Context(), Cause{}, "a") }()
+				time.Sleep(time.Second)
+				if err := r.Run(t.Context(), Cause{Deadline: tc.deadline}, nil); err != nil {
+					t.Fatal(err)
+				}
+				<-ended
+				r.expect(t, tc.want, "run ")
+			})
+		})
+	}
+}
+
 func TestRehearse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, tested(early("shed"), command("vms"), early("drain")))

@@ -173,7 +173,7 @@ func TestPrintStatus(t *testing.T) {
 		SPOFs: []agent.SPOFStatus{{Open: true}, {Open: true}, {}},
 	})
 	for _, want := range []string{
-		"state     shutting down", "margin    -5s   (battery -, shutdown needs 2m00s, reserve 60s)", "steps done: -", "d (rehearsal) for 3s",
+		"state     shutting down", "margin    -5s   (battery -, shutdown needs 2m00s, reserve 60s)", "steps over: -", "d (rehearsal) for 3s",
 		"u1   OB LB   61s         -              -     lb", "u2   -       -           -              -     lost", "u3   -       -           -              -     healthy",
 		"one two", "2 open, 1 to be advised of",
 	} {

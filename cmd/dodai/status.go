@@ -9,6 +9,7 @@ import (
 
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent"
+	"github.com/dodai-agent/dodai/agent/policy"
 )
 
 func statusCmd() *cobra.Command {
@@ -63,7 +64,7 @@ func printStatus(w io.Writer, s agent.Status) error {
 		{"journal", s.Journal},
 	}
 	if s.Shutdown != nil {
-		head = append(head, []string{"shutdown", fmt.Sprintf("since %s: %s; steps done: %s", s.Shutdown.Since.Format("15:04:05"), s.Shutdown.Reason, dash(strings.Join(s.Shutdown.StepsDone, " ")))})
+		head = append(head, []string{"shutdown", shutdownText(*s.Shutdown)})
 	}
 	if s.Drill != nil {
 		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
@@ -86,6 +87,14 @@ func printStatus(w io.Writer, s agent.Status) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", spofLine(s))
 	return err
+}
+
+func shutdownText(d agent.DownStatus) string {
+	text := fmt.Sprintf("since %s: %s; steps over: %s", d.Since.Local().Format("15:04:05"), d.Reason, dash(strings.Join(d.StepsDone, " ")))
+	if len(d.StepsFailed) > 0 {
+		text += "; of these failed: " + strings.Join(d.StepsFailed, " ")
+	}
+	return text
 }
 
 func modeText(mode string) string {
@@ -115,12 +124,24 @@ func upsRows(s agent.Status) [][]string {
 		if u.Lost {
 			verdict = "lost"
 		}
-		if u.Doomed == "none" && !u.Lost {
-			verdict = "healthy"
+		if u.Doomed == policy.ReasonNone && !u.Lost {
+			verdict = feedText(u)
 		}
 		rows = append(rows, []string{u.Name, dash(u.Status.String()), secondsText(u.OnBattS), secondsText(u.AvailableS), dash(u.Source), verdict})
 	}
 	return rows
+}
+
+// feedText is a word on a feed that is neither lost nor doomed.
+func feedText(u agent.UPSStatus) string {
+	switch {
+	case u.Line == policy.LineUnknown:
+		return "unknown"
+	case u.OnBattery:
+		return "carries"
+	default:
+		return "healthy"
+	}
 }
 
 func deviceStatusRows(s agent.Status) [][]string {

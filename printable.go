@@ -1,0 +1,74 @@
+package dodai
+
+import (
+	"reflect"
+	"strings"
+	"unicode"
+)
+
+// Printable returns s with everything that is no visible character or blank replaced by
+// U+FFFD: control characters (a terminal takes them for commands), bidirectional and
+// other format characters (they make text read as what it is not), private and invalid
+// ones. Line breaks and tabs become blanks. Devices are read over wires that anybody may
+// hold, and their names end in logs, terminals and pagers.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		default:
+			return unicode.ReplacementChar
+		}
+	}, s)
+}
+
+// Printable returns a copy of r in which every text is Printable. r is not changed.
+func (r *Reading) Printable() *Reading {
+	c := *r
+	printable(reflect.ValueOf(&c).Elem())
+	return &c
+}
+
+// printable replaces what v holds by a copy with clean texts.
+func printable(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		if s := v.String(); s != Printable(s) {
+			v.SetString(Printable(s))
+		}
+	case reflect.Struct:
+		if value, ok := v.Addr().Interface().(*Value); ok {
+			value.text = Printable(value.text)
+			return
+		}
+		for i := range v.NumField() {
+			printable(v.Field(i))
+		}
+	case reflect.Slice:
+		if v.IsNil() {
+			return
+		}
+		list := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(list, v)
+		for i := range list.Len() {
+			printable(list.Index(i))
+		}
+		v.Set(list)
+	case reflect.Map:
+		if v.IsNil() {
+			return
+		}
+		m := reflect.MakeMapWithSize(v.Type(), v.Len())
+		for _, key := range v.MapKeys() {
+			k, e := reflect.New(key.Type()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			k.Set(key)
+			e.Set(v.MapIndex(key))
+			printable(k)
+			printable(e)
+			m.SetMapIndex(k, e)
+		}
+		v.Set(m)
+	}
+}
