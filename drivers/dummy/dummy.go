@@ -66,7 +66,7 @@ func (d *driver) fail(op string, err error) error {
 	return &drivers.Error{Driver: "dummy", Device: d.device, Op: op, Err: err}
 }
 
-// parse reads one reading. Kind defaults to ups. Keys that are no part of a reading,
+// parse reads one reading, in the words of package dodai and no others. Kind defaults to ups. Keys that are no part of a reading,
 // such as probe's took_ms, are passed over.
 func parse(src io.Reader) (dodai.Reading, error) {
 	data, err := io.ReadAll(io.LimitReader(src, maxFile+1))
@@ -79,6 +79,9 @@ func parse(src io.Reader) (dodai.Reading, error) {
 	r := dodai.Reading{Kind: dodai.KindUPS}
 	if err := json.Unmarshal(data, &r); err != nil {
 		return dodai.Reading{}, drivers.Protocol("reading", data, "JSON as `dodai probe` prints it: "+err.Error())
+	}
+	if err := vocabulary(r); err != nil {
+		return dodai.Reading{}, err
 	}
 	return r, nil
 }
