@@ -121,6 +121,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 	}
 	a.restore(ctx)
 	a.restoreProofs()
+	go a.keepAccepted(opts.Config.Text) // a disk that hangs must not keep the agent from starting
 	a.publish()
 	return a, nil
 }

@@ -202,5 +202,8 @@ func (a *Agent) reloadFrom(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if inLoop == nil {
+		a.keepAccepted(cfg.Text)
+	}
 	return inLoop
 }

@@ -126,6 +126,27 @@ func TestShutdownSurvivesAKill(t *testing.T) {
 	}
 }
 
+// A configuration broken in the middle of a shutdown does not keep an agent that was
+// killed from going on with it; without one under way it is refused.
+func TestBrokenConfigurationInAShutdown(t *testing.T) {
+	t.Parallel()
+	upsd := peer.StartUPSD(t, map[string]string{"u1": upsFile})
+	d := newDaemon(t, chain(upsd, "test -e %DIR%/again || { touch %DIR%/again; sleep 60; }"))
+	d.start()
+	upsd.Set("u1", "ups.status", "OB DISCHRG LB")
+	eventually(t, 20*time.Second, "the second step", func() bool { return len(d.lines("again")) > 0 })
+	d.kill()
+	d.write("mode: armd\n")
+	d.start()
+	eventually(t, 20*time.Second, "the power-off command", func() bool { return slices.Contains(d.lines("order"), "power-off") })
+	if !strings.Contains(d.Output(), "going on with the one that was in force") {
+		t.Errorf("the log does not say which configuration is in force:\n%s", d.Output())
+	}
+	if _, stderr, exit := run(t, "agent", "--config", d.config, "--state-dir", d.file("other"), "--socket", d.file("other.sock")); exit != 2 || !strings.Contains(stderr, "dodai.yaml:1:7") {
+		t.Errorf("with nothing under way the agent exits with %d: %s; want 2 and the position", exit, stderr)
+	}
+}
+
 // In mode observe the same outage is decided, journalled and notified, and nothing runs.
 func TestObserveExecutesNothing(t *testing.T) {
 	t.Parallel()

@@ -46,6 +46,8 @@ type Config struct {
 	Journal Journal       `json:"journal"`
 	Drills  []Drill       `json:"drills,omitempty"`
 
+	// Text is what Load read, secrets included; nil where there is no file.
+	Text []byte `json:"-"`
 	// Warnings are what may be meant, but probably is not. Load adds those about the
 	// permissions of files.
 	Warnings []Problem `json:"-"`

@@ -24,13 +24,24 @@ func Load(path string, find func(name string) (drivers.Factory, bool)) (*Config,
 	if err != nil {
 		return nil, Problem{File: path, What: err.Error(), Want: "a file in YAML that this user can read", Example: "/etc/dodai/dodai.yaml", Err: err}
 	}
+	return loadAs(path, data, find, func(d *decoder) { d.permissions(mode) })
+}
+
+// LoadText is Load with text in place of what stands in the file at path now: for a text
+// that stood there before.
+func LoadText(path string, text []byte, find func(name string) (drivers.Factory, bool)) (*Config, error) {
+	return loadAs(path, text, find, func(*decoder) {})
+}
+
+func loadAs(path string, data []byte, find func(name string) (drivers.Factory, bool), last func(*decoder)) (*Config, error) {
 	d := newDecoder(path, find, namesKnownTo(find))
+	d.cfg.Text = data
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		dir = filepath.Dir(path) // the working folder is gone; what is relative will not be found
 	}
 	d.files = &files{dir: dir}
-	return d.run(data, func() { d.permissions(mode) })
+	return d.run(data, func() { last(d) })
 }
 
 // Parse checks data as the contents of the file called name. It looks at no other file

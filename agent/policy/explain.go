@@ -36,6 +36,8 @@ func (u *ups) healthy() string {
 		return "has not answered yet; nothing is known of it"
 	case !m.Read.Set:
 		return "not read yet"
+	case !u.heard() && u.doomed():
+		return fmt.Sprintf("was doomed (%s) when last heard, and has not answered since the agent started", m.Doomed)
 	case u.silent() && (m.running() || u.inferred.Set):
 		return fmt.Sprintf("silent for %s, last heard on battery; %s are allowed", secs(u.now-u.heardAt()), secs(u.blindLimit()))
 	case u.silent() && m.Line == "":

@@ -2,8 +2,11 @@ package policy
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/dodai-agent/dodai"
 )
 
 // restart is the agent coming back at seconds, with what it remembers read from disk.
@@ -40,12 +43,16 @@ func TestRestart(t *testing.T) {
 		{"the mains are back", limit, "0 u1 OB charge=90", 150, "151 u1 fails\n152 u1 OL charge=90", ReasonNone},
 		{"they are not", limit, "0 u1 OB charge=90", 150, "151 u1 fails\n152 u1 OB charge=80", ReasonMaxOnBatt},
 		{"silent", limit, "0 u1 OB charge=90", 150, "164.9 u1 fails", ReasonNone},
-		{"silent for good", limit, "0 u1 OB charge=90", 150, "165 u1 fails", ReasonMaxOnBatt},
+		{"silent for good", limit, "0 u1 OB charge=90", 150, "165 u1 fails\n210 u1 fails", ReasonCommsOnBatt},
 		{"answers without saying anything", limit, "0 u1 OB charge=90", 150, "151 u1 charge=80", ReasonNone},
 		{"no metrics", nil, "0 u1 OB", 150, "151 u1 fails", ReasonNone},
 		{"an early LB, no longer trusted too little", func(c *Config) { c.LBTrustS = new(Seconds(60)) },
 			"0 u1 OB LB charge=90 runtime=900\n2 u1 OB LB charge=90 runtime=898", 90, "91 u1 fails", ReasonNone},
-		{"doomed already", nil, "0 u1 OB charge=15\n2 u1 OB charge=15", 10, "11 u1 fails", ReasonCharge},
+		{"doomed already", nil, "0 u1 OB charge=15\n2 u1 OB charge=15", 10, "11 u1 fails", ReasonNone},
+		{"doomed already, and silent for good", nil, "0 u1 OB charge=15\n2 u1 OB charge=15", 100, "101 u1 fails\n160 u1 fails", ReasonCommsOnBatt},
+		{"doomed, and it was no moment only", nil, "0 u1 OB charge=15\n2 u1 OB charge=15", 10, "11 u1 OB charge=15", ReasonCharge},
+		{"doomed, and a rise that does not save it", nil, "0 u1 OB charge=15\n2 u1 OB charge=15", 10, "11 u1 OB charge=25", ReasonCharge},
+		{"doomed, and the mains are back", nil, "0 u1 OB charge=15\n2 u1 OB charge=15", 10, "12 u1 fails\n13 u1 OL charge=15", ReasonNone},
 		{"silence counts from the start on", nil, "0 u1 OB charge=90", 150, "209.9 u1 fails", ReasonNone},
 		{"for as long as ever", nil, "0 u1 OB charge=90", 150, "210 u1 fails", ReasonCommsOnBatt},
 		{"a runtime that ran on while it was away", nil, "0 u1 OB runtime=600", 200, "219.9 u1 fails", ReasonNone},
@@ -82,5 +89,81 @@ func TestNotHeardSinceTheRestart(t *testing.T) {
 	}
 	if w.last.Fast["u1"] != true || !w.last.UPS("u1").OnBattery {
 		t.Error("an outage that is remembered is not polled fast")
+	}
+}
+
+// TestRememberedDoomWaitsForAReading: a machine that lived for an hour after its battery was
+// said to be empty has mains again, more likely than not.
+func TestRememberedDoomWaitsForAReading(t *testing.T) {
+	w := newWorld(t, nil)
+	w.play("0 u1 OL charge=90\n5 u1 OB LB charge=10\n12 u1 OB LB charge=9\n18 u1 OB LB charge=8")
+	if !w.last.Shutdown {
+		t.Fatalf("no shutdown in the outage: %s", w.last.Explanation)
+	}
+	w.restart(3618)
+	if w.last.Shutdown || !strings.Contains(w.last.Explanation, "was doomed (lb) when last heard") {
+		t.Errorf("before any reading: %s", w.last.Explanation)
+	}
+	w.play("3619 u1 OL CHRG charge=40\n3700 u1 OL CHRG charge=41")
+	if w.last.Shutdown {
+		t.Errorf("with the mains back: %s", w.last.Explanation)
+	}
+}
+
+// TestRememberedLossWaitsForAReading: the same for an output that was off, and for a
+// circuit that was dead by the word of a UPS.
+func TestRememberedLossWaitsForAReading(t *testing.T) {
+	for _, tc := range []struct {
+		name, before, after string
+		paths               []dodai.Path
+	}{
+		{"OFF", "0 u1 OL OFF\n0 u2 OL\n31 u1 OL OFF\n32 u2 OL", "3601 u1 OL\n3601 u2 OL", nil},
+		{"a dead circuit", "0 u1 OB charge=90", "3601 u1 OL charge=90",
+			[]dodai.Path{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", Feed: "A"}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, func(c *Config) { c.MinSupplies = 2 })
+			w.snap.Paths = tc.paths
+			w.play(tc.before)
+			if w.last.Reason != ReasonPathOutage {
+				t.Fatalf("before: %s", w.last.Explanation)
+			}
+			w.restart(3600)
+			if w.last.Shutdown {
+				t.Errorf("before any reading: %s", w.last.Explanation)
+			}
+			again := w.mem
+			w.play("3615 u1 fails\n3616 u2 OL")
+			if w.last.Reason != ReasonPathOutage {
+				t.Errorf("once it is silent: %s", w.last.Explanation)
+			}
+			w.mem = again
+			w.restart(3600)
+			if w.play(tc.after); w.last.Shutdown {
+				t.Errorf("after the answers: %s", w.last.Explanation)
+			}
+		})
+	}
+}
+
+// TestRememberedInputLossWaits: and for a supply without input.
+func TestRememberedInputLossWaits(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MinSupplies = 2 })
+	w.snap.Paths = []dodai.Path{{PSU: "a", UPS: "u1"}, {PSU: "b", UPS: "u2"}}
+	w.play("0 u1 OL\n0 u2 OL")
+	w.supplies(1, "a:lost b:ok")
+	w.supplies(3, "a:lost b:ok")
+	if w.last.Reason != ReasonPathOutage {
+		t.Fatalf("before: %s", w.last.Explanation)
+	}
+	w.restart(100)
+	if w.last.Shutdown {
+		t.Errorf("before any reading: %s", w.last.Explanation)
+	}
+	d := w.device("bmc", dodai.KindPSUs)
+	d.Failures = 1
+	w.snap = w.snap.With(&d, at(101), time.Time{})
+	if w.decide(at(101)); w.last.Reason != ReasonPathOutage {
+		t.Errorf("asked, and no answer: %s", w.last.Explanation)
 	}
 }

@@ -14,7 +14,7 @@ func (u *ups) judge() {
 	rules := []func() (Reason, string){
 		u.judgeFSD, u.judgeTimer, u.judgeLB, u.judgeRuntime, u.judgeCharge, u.judgeTime, u.judgeSilence, u.judgeMetrics,
 	}
-	if u.unheard() && !u.doomed() {
+	if !u.heard() {
 		rules = []func() (Reason, string){u.judgeSilence}
 	}
 	for _, rule := range rules {
@@ -32,15 +32,21 @@ func (u *ups) judge() {
 	case !u.doomed():
 		m.DoomedAt = u.now
 	}
-	m.Doomed = u.doom
+	if u.heard() || u.doom != ReasonNone { // else what was remembered waits
+		m.Doomed = u.doom
+	}
 }
 
 // doomed reports whether the feed was doomed in the decision before.
 func (u *ups) doomed() bool { return u.mem.Doomed != "" && u.mem.Doomed != ReasonNone }
 
-// unheard reports whether the UPS still has to answer for the first time since the agent
-// started. Until then nothing new follows from what is remembered: the outage may be over.
-func (u *ups) unheard() bool { return u.mem.Heard.At < u.s.AgentStartedAt && !u.silent() }
+// heard reports whether the UPS has said what its state is since the agent started. Until
+// then nothing follows from what is remembered but from the silence: the outage may be over.
+func (u *ups) heard() bool { return u.mem.Heard.Set && u.mem.Heard.At >= u.s.AgentStartedAt }
+
+// stillTrue reports whether what is remembered of the UPS may be taken for its state: it
+// has answered since the agent started, or has been found silent.
+func (u *ups) stillTrue() bool { return u.heard() || u.silent() && u.d.Answered() }
 
 func (u *ups) judgeFSD() (Reason, string) {
 	if u.mem.FSD.Set && !u.mem.FSDLatch {
@@ -132,7 +138,7 @@ func (u *ups) judgeMetrics() (Reason, string) {
 
 // offPersists reports whether OFF stood in every reading for long enough.
 func (u *ups) offPersists() bool {
-	return u.mem.Off.Set && u.mem.Last.At-u.mem.Off.At >= u.cfg.OffConfirmS.D()
+	return u.mem.Off.Set && u.stillTrue() && u.mem.Last.At-u.mem.Off.At >= u.cfg.OffConfirmS.D()
 }
 
 // fast reports whether the UPS should be asked as often as on battery.

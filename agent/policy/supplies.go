@@ -157,6 +157,9 @@ func (d *decider) inputGood(psu string, since time.Duration) bool {
 func (d *decider) witnessPSUs() {
 	for _, dev := range d.s.OfKind(dodai.KindPSUs) {
 		m := d.mem.PSUs[dev.Name]
+		if m.Read.At < d.s.AgentStartedAt && !dev.Answered() {
+			continue // not asked yet since the agent started
+		}
 		if m.All.confirmed(d.cfg) {
 			d.psuLie = dev.Name
 		}
@@ -205,7 +208,7 @@ func (d *decider) feedDead(feed string) Mark {
 			continue
 		}
 		for _, u := range d.upses {
-			if u.name == p.UPS && u.mem.running() {
+			if u.name == p.UPS && u.mem.running() && u.stillTrue() {
 				return u.mem.Transfer
 			}
 		}

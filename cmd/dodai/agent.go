@@ -67,7 +67,10 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	defer signal.Stop(hangup)
 	cfg, err := loadConfig(f)
 	if err != nil {
-		return &exitError{exitUsage, err}
+		if cfg = inForce(cmd.Context(), f); cfg == nil {
+			return &exitError{exitUsage, err}
+		}
+		log.Error("the configuration is wrong; an outage is under way, going on with the one that was in force", "err", err)
 	}
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "warning", w)
@@ -100,6 +103,21 @@ func loadConfig(f agentFlags) (*config.Config, error) {
 		return config.Default(), nil
 	}
 	return cfg, err
+}
+
+// inForce returns the configuration that was in force when the agent ended in the middle
+// of an outage or a shutdown; nil when it did not. Without it, a slip of the pen in the
+// file and a crash would together leave the machine to its battery.
+func inForce(ctx context.Context, f agentFlags) *config.Config {
+	text, unfinished := agent.Accepted(ctx, stateDir(f, config.Default()))
+	if !unfinished {
+		return nil
+	}
+	cfg, err := config.LoadText(f.config, text, all.Find)
+	if err != nil {
+		return nil
+	}
+	return cfg
 }
 
 func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Options {

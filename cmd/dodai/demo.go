@@ -332,7 +332,7 @@ func (d *demo) tidy() error {
 		return nil // something went wrong: the log is worth keeping
 	}
 	var errs []error
-	for _, name := range []string{"psus.json", "arrays.json", "agent.log", "dodai.sock", "dodai.yaml"} {
+	for _, name := range []string{"psus.json", "arrays.json", "agent.log", "dodai.sock", "dodai.yaml", filepath.Join("state", "accepted.yaml")} {
 		if err := os.RemoveAll(filepath.Join(d.dir, name)); err != nil {
 			errs = append(errs, err)
 		}
