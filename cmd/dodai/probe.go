@@ -90,7 +90,7 @@ func probe(ctx context.Context, driver string, args []string, timeout time.Durat
 	if reading.Kind == "" {
 		reading.Kind = factory.Kind
 	}
-	return probed{driver, time.Since(begin), reading}, nil
+	return probed{driver, time.Since(begin), *reading.Printable()}, nil
 }
 
 // named makes sure that an error says which device it is about.
