@@ -7,34 +7,64 @@ import (
 	"github.com/dodai-agent/dodai"
 )
 
-// heardAt is when the UPS last said what its state is. Silence from before the agent
-// started was the agent's, not the UPS's.
-func (u *ups) heardAt() time.Duration {
-	at := u.s.AgentStartedAt
-	if u.mem.Heard.Set {
-		at = max(at, u.mem.Heard.At)
+// restartGap is how long no agent may have listened for a silence to go on. It covers a
+// crash and what of the memory had not been saved by then; in a longer one, the mains
+// may have come back unheard.
+const restartGap = 20 * time.Second
+
+// absence is for how long no agent listened before the present one started; 0 when that
+// is known already, or too short to matter.
+func (d *decider) absence() time.Duration {
+	gap := d.s.AgentStartedAt - d.mem.Decided.At
+	if !d.mem.Decided.Set || gap <= restartGap {
+		return 0
 	}
-	return at
+	return gap
+}
+
+// absent takes a time in which no agent listened into account: it is no silence of the
+// UPS, and no standstill of its values.
+func (u *ups) absent(away time.Duration) {
+	u.mem.Away += Seconds(away.Seconds())
+	u.mem.Moved.Last.shift(away)
+}
+
+// counted is the instant from which a silence counts that began at at: later by the time
+// in which no agent listened.
+func (u *ups) counted(at time.Duration) time.Duration {
+	return max(at, min(at+u.mem.Away.D(), u.s.AgentStartedAt))
+}
+
+// heardAt is when the UPS last said what its state is.
+func (u *ups) heardAt() time.Duration {
+	if !u.mem.Heard.Set {
+		return u.s.AgentStartedAt
+	}
+	return u.counted(u.mem.Heard.At)
 }
 
 // blindSince is since when nothing has been known of the line state on battery: it was
 // last known then, or last moved when it is frozen.
 func (u *ups) blindSince() time.Duration {
-	at := u.s.AgentStartedAt
-	if u.mem.running() {
-		at = max(at, u.mem.LineAt)
-	}
+	at := u.mem.LineAt
 	if u.inferred.Set {
-		at = max(at, u.inferred.At)
+		at = u.inferred.At
 	}
+	at = u.counted(at)
 	if since, frozen := u.frozen(); frozen {
 		at = min(at, since)
 	}
 	return at
 }
 
-// silent reports whether communication is lost.
-func (u *ups) silent() bool { return u.now-u.heardAt() >= u.stale() }
+// silent reports whether communication is lost. It stays as it was until the UPS has been
+// asked.
+func (u *ups) silent() bool {
+	if !u.d.Answered() {
+		return u.mem.Silent
+	}
+	return u.now-u.heardAt() >= u.stale()
+}
 
 // frozen reports whether the UPS answers, yet nothing moves on battery, and since when.
 func (u *ups) frozen() (since time.Duration, ok bool) {
@@ -42,7 +72,7 @@ func (u *ups) frozen() (since time.Duration, ok bool) {
 	if !m.running() || !m.Last.Metered || !m.Moved.Last.Set || u.silent() {
 		return 0, false
 	}
-	since = max(m.Moved.Last.At, u.s.AgentStartedAt)
+	since = m.Moved.Last.At
 	limit := m.Moved.limit(u.cfg)
 	u.due(since + limit)
 	return since, u.now-since >= limit
@@ -56,18 +86,22 @@ func (u *ups) blindLimit() time.Duration {
 	if last := u.mem.LastRuntime; last.OK {
 		left := time.Duration(min(last.V, 1e8) * float64(time.Second))
 		if u.mem.running() {
-			left -= max(0, u.s.AgentStartedAt-u.mem.LineAt)
+			left -= u.mem.Away.D()
 		}
 		limit = min(limit, left/2-u.budget())
 	}
 	return max(limit, u.cfg.StaleS.D())
 }
 
-// judgeSilence finds the feed doomed when the UPS has been silent for too long.
+// judgeSilence finds the feed doomed when the UPS has been silent for too long, and was
+// asked at least once since the agent started.
 func (u *ups) judgeSilence() (Reason, string) {
 	since, frozen := u.frozen()
 	if !u.silent() {
 		u.due(u.heardAt() + u.stale())
+	}
+	if !u.d.Answered() {
+		return ReasonNone, ""
 	}
 	if u.mem.running() || u.inferred.Set {
 		blind, limit := u.now-u.blindSince(), u.blindLimit()

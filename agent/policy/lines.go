@@ -76,7 +76,7 @@ func (u *ups) setLine(line Line, f Facts) {
 	default: // keep what was known
 		return
 	}
-	m.Line, m.LineAt = line, f.At
+	m.Line, m.LineAt, m.Away = line, f.At, 0
 }
 
 func (u *ups) onBattery(f Facts) {

@@ -18,6 +18,8 @@ type Memory struct {
 	// Alerts is since when each alert stands, by device and id.
 	Alerts []Standing `json:"alerts,omitempty"`
 	Boot   BootMemory `json:"boot,omitzero"`
+	// Decided is when the decision was made that left this memory.
+	Decided Mark `json:"decided,omitzero"`
 }
 
 // Mark is an instant that may not have come yet: the zero Mark is none.
@@ -76,6 +78,7 @@ type UPSMemory struct {
 
 	Line      Line            `json:"line,omitempty"`      // as last known; empty: never
 	LineAt    time.Duration   `json:"line_at"`             // when it was last known
+	Away      Seconds         `json:"away,omitempty"`      // since then, without an agent that listened
 	OnBattery Mark            `json:"on_battery,omitzero"` // start of the outage; a flapping one keeps the first
 	OLSince   Mark            `json:"ol_since,omitzero"`   // within an outage: back on line since
 	Transfer  Mark            `json:"transfer,omitzero"`   // the latest change to battery
@@ -178,6 +181,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 		m.Alerts[i].Since += d
 	}
 	m.Boot.At.shift(d)
+	m.Decided.shift(d)
 	return m
 }
 

@@ -58,12 +58,14 @@ func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision
 
 // observe takes all new readings into the memory.
 func (d *decider) observe(factors map[string]float64) {
+	away := d.absence()
 	upses := make(map[string]UPSMemory, len(d.mem.UPS))
 	psus := make(map[string]PSUMemory, len(d.mem.PSUs))
 	for _, dev := range d.s.Devices {
 		switch dev.Kind {
 		case dodai.KindUPS:
 			u := &ups{name: dev.Name, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name), doom: ReasonNone}
+			u.absent(away)
 			u.observe()
 			u.noteSilence()
 			d.upses = append(d.upses, u)
@@ -125,5 +127,6 @@ func (d *decider) finish(out *Decision) {
 			d.nextAt = u.nextAt
 		}
 	}
+	d.mem.Decided = mark(d.now)
 	out.Alerts, out.Events, out.Fast, out.Next = d.alerts, d.events, d.fast, d.nextAt
 }

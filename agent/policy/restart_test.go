@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -59,8 +60,20 @@ func TestRestart(t *testing.T) {
 		{"leaves less time to wait", nil, "0 u1 OB runtime=600", 200, "220 u1 fails", ReasonCommsOnBatt},
 		{"silent on line", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, "0 u1 OL", 150, "189.9 u1 fails", ReasonNone},
 		{"silent on line for too long", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, "0 u1 OL", 150, "190 u1 fails", ReasonPathOutage},
-		{"nothing moved before", nil, "0 u1 OB charge=90\n4 u1 OB charge=90", 200, "201 u1 OB charge=90\n319 u1 OB charge=90", ReasonNone},
-		{"nothing moves since", nil, "0 u1 OB charge=90\n4 u1 OB charge=90", 200, "201 u1 OB charge=90\n320 u1 OB charge=90", ReasonCommsOnBatt},
+		{"nothing moved before", nil, "0 u1 OB charge=90\n4 u1 OB charge=90", 200, "201 u1 OB charge=90\n315.9 u1 OB charge=90", ReasonNone},
+		{"nothing moves since", nil, "0 u1 OB charge=90\n4 u1 OB charge=90", 200, "201 u1 OB charge=90\n316 u1 OB charge=90", ReasonCommsOnBatt},
+		{"a silence goes on, not asked yet", nil, "0 u1 OB charge=90\n50 u1 fails", 60, "61 u1 later", ReasonNone},
+		{"a silence goes on, asked", nil, "0 u1 OB charge=90\n50 u1 fails", 58, "60 u1 fails", ReasonCommsOnBatt},
+		{"not for long enough", nil, "0 u1 OB charge=90\n50 u1 fails", 58, "59.9 u1 fails", ReasonNone},
+		{"a silence goes on after a while without an agent", nil, "0 u1 OB charge=90\n50 u1 fails", 300, "309.9 u1 fails", ReasonNone},
+		{"for what was missing", nil, "0 u1 OB charge=90\n50 u1 fails", 300, "310 u1 fails", ReasonCommsOnBatt},
+		{"the longest gap that is none", nil, "0 u1 OB charge=90\n50 u1 fails", 70, "71 u1 fails", ReasonCommsOnBatt},
+		{"a gap", nil, "0 u1 OB charge=90\n50 u1 fails", 70.1, "71 u1 fails", ReasonNone},
+		{"a silence that ended", nil, "0 u1 OB charge=90\n50 u1 fails", 58, "59 u1 OB charge=80\n118.9 u1 fails", ReasonNone},
+		{"answers without a line state", nil, "0 u1 OB charge=90", 150, "151 u1 ALARM charge=80\n209.9 u1 ALARM charge=70", ReasonNone},
+		{"for too long", nil, "0 u1 OB charge=90", 150, "151 u1 ALARM charge=80\n210 u1 ALARM charge=70", ReasonCommsOnBatt},
+		{"silence on line goes on", func(c *Config) { c.CommsLostLineS = new(Seconds(40)) }, "0 u1 OL\n30 u1 fails", 31, "40 u1 fails", ReasonPathOutage},
+		{"a standstill goes on", nil, "0 u1 OB charge=90\n100 u1 OB charge=90", 110, "111 u1 OB charge=90\n120 u1 OB charge=90", ReasonCommsOnBatt},
 		{"FSD set while it was away", nil, "0 u1 OL", 150, "150 u1 OL FSD", ReasonFSD},
 		{"charge low while it was away", nil, "0 u1 OB charge=90", 150, "150 u1 OB charge=15\n152 u1 OB charge=15", ReasonCharge},
 	} {
@@ -165,5 +178,54 @@ func TestRememberedInputLossWaits(t *testing.T) {
 	w.snap = w.snap.With(&d, at(101), time.Time{})
 	if w.decide(at(101)); w.last.Reason != ReasonPathOutage {
 		t.Errorf("asked, and no answer: %s", w.last.Explanation)
+	}
+}
+
+// TestCrashLoop: an agent that never lives for long still comes to the end of a silence.
+func TestCrashLoop(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		last   string  // what the UPS said last
+		values string  // "" is silence
+		want   float64 // seconds; at most one life later
+		reason Reason
+	}{
+		{"silent", "OB charge=90", "", 6, ReasonCommsOnBatt},
+		{"frozen", "OB charge=90", "OB charge=90", 20, ReasonCommsOnBatt},
+		{"silent on line", "OL", "", 0, ReasonNone},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, func(c *Config) { c.StaleS, c.CommsLostBattS, c.FrozenS = 6, 6, 20 })
+			w.play("0 u1 " + tc.last)
+			fell := 0.0
+			for s := 2.5; s < 60 && fell == 0; s += 2.5 {
+				w.restart(s)
+				if w.last.Shutdown {
+					t.Fatalf("before the UPS was asked: %s", w.last.Explanation)
+				}
+				if tc.values == "" {
+					w.fail("u1", at(s+1))
+				} else {
+					w.play(fmt.Sprintf("%g u1 %s", s+1, tc.values))
+				}
+				if w.last.Shutdown {
+					fell = s + 1
+				}
+			}
+			if fell < tc.want || fell > tc.want+2.5 || w.last.Reason != tc.reason {
+				t.Errorf("at %g s: %s; want %s at %g s", fell, w.last.Explanation, tc.reason, tc.want)
+			}
+		})
+	}
+}
+
+// TestSilenceOverARestart makes no edges: it is one silence.
+func TestSilenceOverARestart(t *testing.T) {
+	w := newWorld(t, nil)
+	w.play("0 u1 OL\n20 u1 fails")
+	w.restart(30)
+	w.play("31 u1 fails\n40 u1 fails\n50 u1 OL")
+	if got, want := strings.Join(w.events(), " "), "comms_lost@20 comms_restored@50"; got != want {
+		t.Errorf("events %q, want %q", got, want)
 	}
 }
