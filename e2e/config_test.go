@@ -329,7 +329,10 @@ func TestNoPlaceForState(t *testing.T) {
 		{"full at the start", func(d *daemon) { d.startOnTiny("64k", `head -c 1000000 /dev/zero >"$STATE"/filler`) }},
 		{"full later", func(d *daemon) { d.startOnTiny("4m", ":"); d.fill() }},
 	} {
-		t.Run(tt.name, func(t *testing.T) { outageWithoutState(t, tt.start) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			outageWithoutState(t, tt.start)
+		})
 	}
 }
 

@@ -276,9 +276,19 @@ func (w *watch) report(limit time.Duration) {
 // itself.
 func TestFaults(t *testing.T) {
 	t.Parallel()
+	for _, some := range [][]fault{{garbage, silence}, {half, disconnect}} {
+		t.Run(fmt.Sprintf("%s and %s", some[0], some[1]), func(t *testing.T) {
+			t.Parallel()
+			playFaults(t, some)
+		})
+	}
+}
+
+// playFaults lets the devices of one site have some faults, one after the other.
+func playFaults(t *testing.T, some []fault) {
 	z := startZoo(t)
 	pid := z.PID()
-	for _, f := range faults {
+	for _, f := range some {
 		w := &watch{zoo: z, broken: map[string]bool{}, oldest: map[string]time.Duration{}}
 		w.play(f)
 	}

@@ -145,7 +145,10 @@ func TestFlickerShutsNothingDown(t *testing.T) {
 		{"1.5 s, default policy, mains back", "{}", 1500 * time.Millisecond, true},
 		{"3 s, confirm_s 5, mains back", "{confirm_s: 5}", 3 * time.Second, true},
 	} {
-		t.Run(tt.name, func(t *testing.T) { flicker(t, tt.policy, tt.low, tt.mainsBack) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			flicker(t, tt.policy, tt.low, tt.mainsBack)
+		})
 	}
 }
 

@@ -40,7 +40,7 @@ func build(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build dodai: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	return peer.Run(m)
 }
 
 // daemon is a running agent with its files.

@@ -19,8 +19,6 @@ const (
 	disconnect       // is gone, or hangs up
 )
 
-var faults = []fault{garbage, silence, half, disconnect}
-
 func (f fault) String() string {
 	return [...]string{"healthy", "garbage", "silence", "half reply", "disconnect"}[f]
 }

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"dodai": main
 // The command line as an operator meets it. Beside testscript's own there are the
 // commands `exits`, `ready`, `json` and `keep`, see below.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -2,6 +2,7 @@ package megatec
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -9,8 +10,11 @@ import (
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/driverstest"
+	"github.com/dodai-agent/dodai/e2e/peer"
 	sim "github.com/dodai-agent/dodai/sim/megatec"
 )
+
+func TestMain(m *testing.M) { os.Exit(peer.Run(m)) }
 
 // simPeer puts the simulated UPS on its pseudo-terminal into the suite.
 type simPeer struct{ *sim.UPS }
@@ -72,6 +76,7 @@ func TestConformanceInAHurry(t *testing.T) {
 // A whole outage at 200 times its speed: what the driver says of it, edge by edge, until the
 // battery is empty and the unit silent, and after the mains are back.
 func TestWholeOutage(t *testing.T) {
+	t.Parallel()
 	u := newSim(t, sim.Config{Baud: -1, Runtime: 10 * time.Minute, Speed: 200})
 	d, err := Factory.Open("u1", map[string]string{"port": u.Path(), "reply_timeout": "100ms"}, nil)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 // A poll is one exchange: 3 and 47 characters, 208 ms at 2400 baud. What the driver, the
 // terminal and the scheduler add has to stay small, or an outage is seen late.
 func TestPollTakesOneExchange(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("measures on a paced line for 6 s")
 	}
@@ -46,6 +47,7 @@ func TestPollTakesOneExchange(t *testing.T) {
 
 // An outage shows in the first poll that starts after it.
 func TestOutageIsSeenAtOnce(t *testing.T) {
+	t.Parallel()
 	u := newSim(t, sim.Config{})
 	d, err := Factory.Open("u1", map[string]string{"port": u.Path()}, nil)
 	if err != nil {

@@ -5,16 +5,32 @@ package peer
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// Run runs a package's tests, for its TestMain. Tests with real components mostly wait for
+// them, so eight of the parallel ones run at a time, not as many as there are processors.
+// The flag -parallel still has the last word.
+func Run(m *testing.M) int {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0))))
+	}
+	return m.Run()
+}
 
 // Need returns the path of a program the test needs. Where it is not installed the
 // test is skipped by that name; in CI, where everything has to be there, it fails.

@@ -11,6 +11,8 @@ import (
 	"time"
 )
 
+func TestMain(m *testing.M) { os.Exit(Run(m)) }
+
 const smallDev = "ups.status: OL CHRG\nbattery.charge: 099.0 #BAD: a comment\nups.id: \"x \\\"y\\\" \\\\ \\# z\"\n"
 
 func TestUPSD(t *testing.T) {
