@@ -110,6 +110,8 @@ type UPSMemory struct {
 	Timer    Mark `json:"timer,omitzero"`      // the UPS counts down to cutting its output since
 	Off      Mark `json:"off,omitzero"`        // says OFF since
 
+	Countdown Countdown `json:"countdown,omitzero"`
+
 	Doomed   Reason        `json:"doomed,omitempty"`
 	DoomedAt time.Duration `json:"doomed_at"`
 	Silent   bool          `json:"silent,omitempty"`   // communication is lost
@@ -199,6 +201,7 @@ func (u *UPSMemory) shift(d time.Duration) {
 		run.shift(d)
 	}
 	u.Slope.shift(d)
+	u.Countdown.shift(d)
 	u.Last.At += d
 	u.LineAt += d
 	u.DoomedAt += d

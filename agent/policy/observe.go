@@ -94,28 +94,7 @@ func (u *ups) marks(f Facts, first bool) {
 	} else if !m.Off.Set {
 		m.Off = mark(f.At)
 	}
-	m.noteTimer(f, first)
-}
-
-// noteTimer finds a shutdown timer that counts: one that was armed just now, or falls.
-// One that always shows the same number is a setting, or a placeholder.
-func (m *UPSMemory) noteTimer(f Facts, first bool) {
-	was, is := m.Last.Timer, f.Timer
-	armed := is.OK && is.V >= 0 && is.V != 65535
-	wasArmed := was.OK && was.V >= 0 && was.V != 65535
-	switch {
-	case !armed:
-		if f.Status != 0 {
-			m.Timer = Mark{}
-		}
-	case first:
-	case wasArmed && is.V < was.V, !wasArmed && is.V > 0:
-		if !m.Timer.Set {
-			m.Timer = mark(f.At)
-		}
-	case wasArmed && is.V > was.V:
-		m.Timer = Mark{} // set back: wait for it to fall again
-	}
+	u.noteTimer(f)
 }
 
 // runs counts the readings that show trouble. They count during an outage, on line

@@ -55,13 +55,6 @@ func (u *ups) judgeFSD() (Reason, string) {
 	return ReasonNone, ""
 }
 
-func (u *ups) judgeTimer() (Reason, string) {
-	if u.mem.Timer.Set {
-		return ReasonUPSTimer, fmt.Sprintf("counts down to cutting its output, %.0f s left", u.mem.Last.Timer.V)
-	}
-	return ReasonNone, ""
-}
-
 // stands reports whether a trouble is confirmed and still there. For a feed that is
 // doomed already it has to be gone for riseHold: a rise does not extend a deadline.
 func (u *ups) stands(r *Run) bool {
@@ -145,7 +138,7 @@ func (u *ups) offPersists() bool {
 func (u *ups) fast() bool {
 	m := &u.mem
 	_, flapping := m.flapping(u.now)
-	return m.OnBattery.Set || flapping || m.Doubt.Set || m.Off.Set || m.FSD.Set || m.Timer.Set || u.inferred.Set ||
+	return m.OnBattery.Set || flapping || m.Doubt.Set || m.Off.Set || m.FSD.Set || m.Timer.Set || m.Countdown.moving(u.now) || u.inferred.Set ||
 		m.Last.Status.Any(dodai.OB|dodai.LB)
 }
 
