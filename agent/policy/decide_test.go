@@ -135,6 +135,16 @@ func TestFSDAfterBoot(t *testing.T) {
 		{"set after the first reading", time.Minute, "0 u1 OL charge=90\n5 u1 OL FSD charge=90", ReasonFSD, false, false},
 		{"boot without input", time.Minute, "0 u1 OB FSD charge=90", ReasonFSD, true, false},
 		{"leftover, then the mains fail", time.Minute, "0 u1 OL FSD charge=90\n60 u1 OB FSD charge=90\n62 u1 OB FSD charge=90", ReasonFSD, true, true},
+		{"leftover, an empty status first", time.Minute, "0 u1 charge=90\n2 u1 OL FSD charge=90", ReasonNone, true, true},
+		{"leftover, FSD alone first", time.Minute, "0 u1 FSD charge=90\n2 u1 OL FSD charge=90", ReasonNone, true, true},
+		{"leftover, FSD alone for long", time.Minute, "0 u1 FSD charge=90\n14.9 u1 OL FSD charge=90", ReasonNone, true, true},
+		{"FSD alone, line not told yet", time.Minute, "0 u1 FSD charge=90\n14.9 u1 FSD charge=90", ReasonNone, true, false},
+		{"FSD alone, line never told", time.Minute, "0 u1 FSD charge=90\n15 u1 fails", ReasonFSD, true, false},
+		{"FSD alone, told too late", time.Minute, "0 u1 FSD charge=90\n15 u1 OL FSD charge=90", ReasonFSD, true, false},
+		{"an empty status for too long", time.Minute, "0 u1 charge=90\n15 u1 OL FSD charge=90", ReasonFSD, true, false},
+		{"FSD alone first, and no input", time.Minute, "0 u1 FSD charge=90\n2 u1 OB FSD charge=90", ReasonFSD, true, false},
+		{"FSD alone, after a restart of the agent", time.Hour, "0 u1 FSD charge=90", ReasonFSD, false, false},
+		{"FSD alone, once the line was told", time.Minute, "0 u1 OL charge=90\n2 u1 FSD charge=90", ReasonFSD, false, false},
 		{"leftover goes", time.Minute, "0 u1 OL FSD charge=90\n60 u1 OL charge=90", ReasonNone, false, true},
 		{"leftover goes and comes again", time.Minute, "0 u1 OL FSD charge=90\n60 u1 OL charge=90\n70 u1 OL FSD charge=90", ReasonFSD, false, true},
 	} {
@@ -143,6 +153,9 @@ func TestFSDAfterBoot(t *testing.T) {
 			w.snap.AgentStartedAt = start
 			w.snap.BootedAt = start - tc.started
 			w.play(tc.script)
+			if tc.want == ReasonNone && slices.ContainsFunc(w.all, func(d Decision) bool { return d.Shutdown }) {
+				t.Errorf("went down before")
+			}
 			if w.last.Reason != tc.want || w.last.BootHold != tc.hold || w.ever(AlertFSDLatch) != tc.latch {
 				t.Errorf("%s, hold %v, latch %v; want %s, %v, %v", w.last.Explanation, w.last.BootHold, w.ever(AlertFSDLatch), tc.want, tc.hold, tc.latch)
 			}

@@ -72,6 +72,7 @@ type Facts struct {
 // UPSMemory is what is remembered of one UPS.
 type UPSMemory struct {
 	Read  Mark   `json:"read,omitzero"`  // the latest reading
+	First Mark   `json:"first,omitzero"` // the first reading since the boot
 	Polls uint64 `json:"polls"`          // DeviceState.Polls of it
 	Heard Mark   `json:"heard,omitzero"` // the latest reading that said anything about the state
 	Last  Facts  `json:"last,omitzero"`
@@ -189,7 +190,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 
 func (u *UPSMemory) shift(d time.Duration) {
 	for _, at := range []*Mark{
-		&u.Read, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Doubt, &u.Collapse, &u.ChargeFell,
+		&u.Read, &u.First, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Doubt, &u.Collapse, &u.ChargeFell,
 		&u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off,
 	} {
 		at.shift(d)

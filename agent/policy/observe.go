@@ -44,10 +44,13 @@ func (u *ups) observe() {
 		return // older than what is known
 	}
 	f := factsOf(r, u.d.At, u.stale())
-	first := !m.Read.Set
+	if !m.First.Set {
+		m.First = mark(f.At)
+	}
 	if f.Status != 0 {
 		m.Heard = mark(f.At)
 	}
+	told := m.Line != ""
 	m.noteDoubt(f)
 	line, calibrating := u.lineOf(f)
 	if f.Status == 0 { // says nothing of its state: what was known of it stands
@@ -56,7 +59,7 @@ func (u *ups) observe() {
 	u.setLine(line, f)
 	u.moved(r, f)
 	u.estimate(&f)
-	u.marks(f, first)
+	u.marks(f, told)
 	u.runs(f, calibrating)
 	m.Read, m.Polls, m.Last = mark(f.At), u.d.Polls, f
 }
@@ -77,15 +80,18 @@ func (u *ups) moved(r *dodai.Reading, f Facts) {
 	}
 }
 
-// marks notes edges in what the UPS announces.
-func (u *ups) marks(f Facts, first bool) {
+// marks notes edges in what the UPS announces. told says that an earlier reading since the
+// boot told what its line does.
+func (u *ups) marks(f Facts, told bool) {
 	m := &u.mem
 	switch {
 	case !f.Status.Has(dodai.FSD):
 		m.FSD, m.FSDLatch = Mark{}, false
 	case !m.FSD.Set:
 		m.FSD = mark(f.At)
-		m.FSDLatch = first && m.Line == LinePresent && u.s.AgentStartedAt-u.s.BootedAt <= freshBoot
+		m.FSDLatch = !told && m.Line == LinePresent && u.firstReadings(f.At)
+	case !told && m.Line == LinePresent && u.firstReadings(f.At):
+		m.FSDLatch = true // what it said before was not enough to tell
 	case m.running() && m.Transfer.since(f.At) >= slowConfirm:
 		m.FSDLatch = false // a leftover is one only while the input is present
 	}
@@ -95,6 +101,11 @@ func (u *ups) marks(f Facts, first bool) {
 		m.Off = mark(f.At)
 	}
 	u.noteTimer(f)
+}
+
+// firstReadings reports whether a reading at at is among the first after the boot.
+func (u *ups) firstReadings(at time.Duration) bool {
+	return u.s.AgentStartedAt-u.s.BootedAt <= freshBoot && u.mem.First.within(u.stale(), at)
 }
 
 // runs counts the readings that show trouble. They count during an outage, on line

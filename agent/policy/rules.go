@@ -49,7 +49,12 @@ func (u *ups) heard() bool { return u.mem.Heard.Set && u.mem.Heard.At >= u.s.Age
 func (u *ups) stillTrue() bool { return u.heard() || u.silent() && u.d.Answered() }
 
 func (u *ups) judgeFSD() (Reason, string) {
-	if u.mem.FSD.Set && !u.mem.FSDLatch {
+	m := &u.mem
+	if m.FSD.Set && m.Line == "" && u.firstReadings(u.now) {
+		u.due(m.First.At + u.stale()) // may be a leftover: the next reading may tell
+		return ReasonNone, ""
+	}
+	if m.FSD.Set && !m.FSDLatch {
 		return ReasonFSD, "announces a forced shutdown (FSD)"
 	}
 	return ReasonNone, ""
