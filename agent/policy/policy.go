@@ -62,6 +62,9 @@ func (d *decider) observe(factors map[string]float64) {
 	upses := make(map[string]UPSMemory, len(d.mem.UPS))
 	psus := make(map[string]PSUMemory, len(d.mem.PSUs))
 	for _, dev := range d.s.Devices {
+		if was := d.mem.UPS[dev.Name]; dev.Kind != dodai.KindUPS && was.OnBattery.Set {
+			dev = speechless(dev)
+		}
 		switch dev.Kind {
 		case dodai.KindUPS:
 			u := &ups{name: dev.Name, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name), doom: ReasonNone}
@@ -76,6 +79,14 @@ func (d *decider) observe(factors map[string]float64) {
 		}
 	}
 	d.mem.UPS, d.mem.PSUs = upses, psus // devices that are gone are forgotten
+}
+
+// speechless is a UPS on battery whose readings have become those of another kind of
+// device: it stays a UPS, and says nothing.
+func speechless(dev *dodai.DeviceState) *dodai.DeviceState {
+	d := *dev
+	d.Kind, d.Reading = dodai.KindUPS, nil
+	return &d
 }
 
 func factor(factors map[string]float64, name string) float64 {

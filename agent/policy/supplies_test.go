@@ -341,3 +341,37 @@ func TestSlopeIsBounded(t *testing.T) {
 		t.Error("points out of order")
 	}
 }
+
+// TestKindChanges: a UPS on battery stays one, whatever its readings say that it is.
+func TestKindChanges(t *testing.T) {
+	for _, tc := range []struct {
+		name, before string
+		kind         dodai.Kind
+		want         Reason
+	}{
+		{"a UPS on battery", "0 u1 OB charge=90", dodai.KindPDU, ReasonCommsOnBatt},
+		{"on line again, not for good", "0 u1 OB charge=15\n2 u1 OB charge=15\n4 u1 OL", dodai.KindATS, ReasonNone},
+		{"a doomed UPS", "0 u1 OB charge=15\n2 u1 OB charge=15", dodai.KindPSUs, ReasonCharge},
+		{"a UPS on line", "0 u1 OL", dodai.KindPDU, ReasonNone},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.play(tc.before)
+			outage := w.last.UPS("u1").OnBattery
+			for s := 5.0; s <= 70; s += 5 {
+				r := reading(t, []string{"OL"})
+				r.Kind = tc.kind
+				d := w.device("u1", tc.kind)
+				d.Kind, d.Reading, d.At, d.Polls = tc.kind, r, at(s), d.Polls+1
+				w.snap = w.snap.With(&d, at(s), time.Time{})
+				w.decide(at(s))
+			}
+			if w.last.Reason != tc.want || (w.last.UPS("u1") != nil) != outage {
+				t.Errorf("%s, view %+v; want %s", w.last.Explanation, w.last.UPS("u1"), tc.want)
+			}
+			if outage && !w.ever(AlertCommsLost) {
+				t.Error("its silence is no alert")
+			}
+		})
+	}
+}
