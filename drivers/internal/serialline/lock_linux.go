@@ -137,7 +137,18 @@ func (l *lock) release() {
 		os.Remove(l.file)
 	}
 	l.file = ""
+	l.unlockNode()
 	l.guard.Close()
+}
+
+// unlockNode gives up what lockNode took. Closing alone is not enough: a process that is
+// being started holds a copy of the descriptor, and the locks with it, until it runs its
+// program.
+func (l *lock) unlockNode() {
+	control(l.guard, func(fd int) error {
+		return errors.Join(unix.Flock(fd, unix.LOCK_UN),
+			unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK}))
+	})
 }
 
 // explain turns an error of opening into one of the drivers' sentinels.
