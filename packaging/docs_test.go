@@ -1,0 +1,89 @@
+package packaging_test
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/agent/drill"
+	"github.com/dodai-agent/dodai/drivers/all"
+)
+
+// pages are what an operator reads.
+func pages(t *testing.T) []string {
+	t.Helper()
+	list := []string{"../README.md"}
+	for _, pattern := range []string{"../docs/*.md", "../docs/drivers/*.md", "../docs/adr/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no pages %s: %v", pattern, err)
+		}
+		list = append(list, found...)
+	}
+	return list
+}
+
+// TestLinks follows every link from page to page.
+func TestLinks(t *testing.T) {
+	for _, page := range pages(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+			}
+		}
+	}
+}
+
+// TestExamples reads every configuration shown outside of the pages that have a test of
+// their own.
+func TestExamples(t *testing.T) {
+	for _, page := range []string{"../README.md", "../docs/drills.md", "../docs/metrics.md", "../docs/operating.md"} {
+		examples := regexp.MustCompile("(?s)```yaml\n(.*?)\n *```").FindAllStringSubmatch(readFile(t, page), -1)
+		if len(examples) == 0 {
+			t.Errorf("no example on %s", page)
+		}
+		for _, m := range examples {
+			c, err := config.Parse(page, []byte(m[1]), all.Find)
+			if err != nil {
+				t.Errorf("%s\n%v", m[1], err)
+				continue
+			}
+			passable(t, c)
+		}
+	}
+}
+
+// TestDocumentedScenario plays the page's scenario, which has to come as it expects.
+func TestDocumentedScenario(t *testing.T) {
+	page := readFile(t, "../docs/drills.md")
+	m := regexp.MustCompile("(?s)```yaml scenario\n(.*?)```").FindStringSubmatch(page)
+	if m == nil {
+		t.Fatal("no scenario on the page")
+	}
+	path := filepath.Join(t.TempDir(), "storm.yaml")
+	if err := os.WriteFile(path, []byte(m[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var why strings.Builder
+	for seed := range uint64(10) {
+		opts := drill.SimulateOptions{Seed: seed, Jitter: true, FailRate: 0.1, Violations: &why}
+		if ok, err := drill.Simulate(t.Context(), io.Discard, []string{path}, opts); err != nil || !ok {
+			t.Errorf("seed %d: %v %s", seed, err, why.String())
+		}
+	}
+	for _, word := range append(config.Scenarios, config.Levels...) {
+		if !strings.Contains(page, "| `"+word+"` |") {
+			t.Errorf("no row about %s", word)
+		}
+	}
+	if !strings.Contains(readFile(t, "../agent/drill/interlock.go"), "const minCharge = 90\n") || !strings.Contains(page, "less than 90 %") {
+		t.Error("the page and the interlock name different charges")
+	}
+}
