@@ -149,7 +149,7 @@ func (u *ups) statusAlerts(say sayFunc) {
 			say(a.id, "%s", a.text)
 		}
 	}
-	if m.Doubt.Set {
+	if m.Last.contradicts() {
 		say(AlertStatusContradiction, "says on line and on battery at once (%s)", st)
 	}
 	switch {

@@ -88,6 +88,14 @@ func voltageLeft(v, low, nominal Num) Num {
 // inputGood reports what the input voltage says of the mains: known is false when the
 // UPS does not report it.
 func inputGood(f Facts, onLine Num) (good, known bool) {
+	return f.Volts.V > f.nominal(onLine)/2, f.Volts.OK
+}
+
+// inputGone reports whether the input voltage says that there is none.
+func inputGone(f Facts, onLine Num) bool { return f.Volts.OK && f.Volts.V < f.nominal(onLine)/10 }
+
+// nominal is what the input voltage should be, onLine what it was when last on line.
+func (f Facts) nominal(onLine Num) float64 {
 	nominal := float64(nominalUnknown)
 	if onLine.OK {
 		nominal = onLine.V
@@ -95,7 +103,7 @@ func inputGood(f Facts, onLine Num) (good, known bool) {
 	if f.Nominal.OK && f.Nominal.V > 0 {
 		nominal = f.Nominal.V
 	}
-	return f.Volts.V > nominal/2, f.Volts.OK
+	return nominal
 }
 
 // sum is a number that changes when any value of the reading does. Clocks do not count:

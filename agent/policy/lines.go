@@ -9,60 +9,26 @@ import (
 const (
 	flapWindow    = 2 * time.Minute
 	flapTransfers = 3
-	// doubtSpan is how long the charge must fall under a status that says OL and OB
-	// before that is taken for a discharge, doubtFall by how many percent.
-	doubtSpan = 60 * time.Second
-	doubtFall = 2
 )
 
 // lineOf says what the reading tells of the input, LineUnknown where it tells nothing.
 // calibrating is true when the UPS runs from its battery on purpose.
 func (u *ups) lineOf(f Facts) (line Line, calibrating bool) {
 	st := f.Status
-	good, known := inputGood(f, u.mem.LineVolts)
 	switch {
 	case st.Has(dodai.OL | dodai.OB):
 		return u.doubtful(f), false
 	case st.Has(dodai.OB):
-		onPurpose := st.Any(dodai.CAL|dodai.TEST) && (good || !known) || f.TextTest && good
-		if onPurpose {
+		if u.onPurpose(f) {
 			return LinePresent, true
 		}
+		return LineAbsent, false
+	case u.dyingOnLine(f):
 		return LineAbsent, false
 	case st.Any(dodai.OL | dodai.CHRG | dodai.TRIM | dodai.BOOST | dodai.BYPASS):
 		return LinePresent, st.Any(dodai.CAL | dodai.TEST)
 	}
 	return LineUnknown, false
-}
-
-// doubtful decides by other evidence when the status says both OL and OB.
-func (u *ups) doubtful(f Facts) Line {
-	m := &u.mem
-	good, known := inputGood(f, m.LineVolts)
-	falls := m.DoubtFrom.OK && f.Charge.OK && m.DoubtFrom.V-f.Charge.V >= doubtFall
-	switch {
-	case f.Status.Has(dodai.CHRG):
-		return LinePresent
-	case falls && m.Doubt.Set && m.Doubt.since(f.At) >= doubtSpan:
-		return LineAbsent
-	case known && good:
-		return LinePresent
-	case known:
-		return LineAbsent
-	}
-	return LineUnknown
-}
-
-// noteDoubt remembers since when, and from which charge on, the status contradicts itself.
-func (m *UPSMemory) noteDoubt(f Facts) {
-	switch {
-	case !f.Status.Has(dodai.OL | dodai.OB):
-		m.Doubt, m.DoubtFrom = Mark{}, Num{}
-	case !m.Doubt.Set:
-		m.Doubt, m.DoubtFrom = mark(f.At), f.Charge
-	case f.Charge.OK && (!m.DoubtFrom.OK || f.Charge.V > m.DoubtFrom.V):
-		m.DoubtFrom = f.Charge
-	}
 }
 
 // setLine takes over what a reading says of the input, with the edges it makes.
@@ -91,8 +57,8 @@ func (u *ups) onBattery(f Facts) {
 	}
 	if !m.OnBattery.Set {
 		m.OnBattery = mark(f.At)
-		if m.Doubt.Set {
-			m.OnBattery = m.Doubt // it has been so since the contradiction began
+		if since := u.dischargesSince(f); since.Set {
+			m.OnBattery = since
 		}
 		m.Moved.restart(f.At)
 		m.RuntimeMoved.restart(f.At)

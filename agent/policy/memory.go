@@ -84,8 +84,7 @@ type UPSMemory struct {
 	OLSince   Mark            `json:"ol_since,omitzero"`   // within an outage: back on line since
 	Transfer  Mark            `json:"transfer,omitzero"`   // the latest change to battery
 	Transfers []time.Duration `json:"transfers,omitempty"`
-	Doubt     Mark            `json:"doubt,omitzero"` // since when the status says OL and OB
-	DoubtFrom Num             `json:"doubt_from,omitzero"`
+	Excuse    Excuse          `json:"excuse,omitzero"`     // discharges, and says why that is no outage
 	LineVolts Num             `json:"line_volts,omitzero"` // volts when last on line
 
 	LB      Run `json:"lb,omitzero"`      // readings that say low battery
@@ -190,7 +189,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 
 func (u *UPSMemory) shift(d time.Duration) {
 	for _, at := range []*Mark{
-		&u.Read, &u.First, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Doubt, &u.Collapse, &u.ChargeFell,
+		&u.Read, &u.First, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Collapse, &u.ChargeFell,
 		&u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off,
 	} {
 		at.shift(d)
@@ -203,6 +202,7 @@ func (u *UPSMemory) shift(d time.Duration) {
 	}
 	u.Slope.shift(d)
 	u.Countdown.shift(d)
+	u.Excuse.shift(d)
 	u.Last.At += d
 	u.LineAt += d
 	u.DoomedAt += d

@@ -51,7 +51,7 @@ func (u *ups) observe() {
 		m.Heard = mark(f.At)
 	}
 	told := m.Line != ""
-	m.noteDoubt(f)
+	m.noteExcuse(f)
 	line, calibrating := u.lineOf(f)
 	if f.Status == 0 { // says nothing of its state: what was known of it stands
 		f.Status = m.Last.Status

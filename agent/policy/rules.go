@@ -143,7 +143,7 @@ func (u *ups) offPersists() bool {
 func (u *ups) fast() bool {
 	m := &u.mem
 	_, flapping := m.flapping(u.now)
-	return m.OnBattery.Set || flapping || m.Doubt.Set || m.Off.Set || m.FSD.Set || m.Timer.Set || m.Countdown.moving(u.now) || u.inferred.Set ||
+	return m.OnBattery.Set || flapping || m.Last.contradicts() || m.Off.Set || m.FSD.Set || m.Timer.Set || m.Countdown.moving(u.now) || u.inferred.Set ||
 		m.Last.Status.Any(dodai.OB|dodai.LB)
 }
 
