@@ -121,6 +121,7 @@ func TestCollectorHangingDriver(t *testing.T) {
 		if took := time.Since(begin); took > 32*time.Second {
 			t.Errorf("Run ended after %v, want at most 32 s", took)
 		}
+		synctest.Wait() // for the hanging poll, which nobody else waits for, to have begun
 		if len(drv.starts) != 2 {
 			t.Errorf("%d polls started, want 2: the second still hangs", len(drv.starts))
 		}
