@@ -14,8 +14,8 @@ const (
 	// runtimeFalls is how often in a row the runtime must have fallen: once is the load.
 	runtimeFalls = 2
 	runtimeRise  = 1.05 // by so much it rises; less is the load wavering
-	// testLasts is the longest a self-test runs from the battery. Source: NUT's drivers;
-	// a quick one takes less than a minute.
+	// testLasts is the longest a self-test is believed to run from the battery; a quick
+	// one takes less than a minute.
 	testLasts = 120 * time.Second
 )
 
