@@ -17,9 +17,9 @@
 // When the context given to Run ends (SIGTERM of the daemon), Run returns at once,
 // undoes nothing, and leaves a running step's process alone: it has its own session,
 // and its output pipe stays open at both ends in its own hands, so it does not die of
-// SIGPIPE. Under systemd this needs KillMode=process in the agent's unit, or the
-// service manager kills what the agent spared. The next Run is told what was done and
-// goes on from there; the step that was running is run again.
+// SIGPIPE. The next Run is told what was done and goes on from there; the step that was
+// running is run again. Under systemd that would be two of it at once, so the agent's
+// unit has KillMode=mixed, with which the service manager ends what the agent spared.
 //
 // # Early steps
 //
