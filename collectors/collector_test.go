@@ -184,7 +184,9 @@ func TestCollectorOtherKind(t *testing.T) {
 func TestCollectorCleansTexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		drv := &scripted{polls: []func(context.Context) (dodai.Reading, error){
-			func(context.Context) (dodai.Reading, error) { return dodai.Reading{Device: dodai.Device{Model: "x\x1b[2J"}}, nil },
+			func(context.Context) (dodai.Reading, error) {
+				return dodai.Reading{Device: dodai.Device{Model: "x\x1b[2J"}}, nil
+			},
 			func(context.Context) (dodai.Reading, error) { return dodai.Reading{}, errors.New("y\x1b[2J") },
 		}}
 		got := run(t, drv, 6*time.Second, nil)
