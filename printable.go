@@ -43,8 +43,8 @@ func printable(v reflect.Value) {
 			value.text = Printable(value.text)
 			return
 		}
-		for i := range v.NumField() {
-			printable(v.Field(i))
+		for _, field := range v.Fields() {
+			printable(field)
 		}
 	case reflect.Slice:
 		if v.IsNil() {
