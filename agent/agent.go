@@ -29,10 +29,13 @@ type Options struct {
 	Find     func(driver string) (drivers.Factory, bool)
 	StateDir string // journal and drill reports
 	Socket   string // Unix socket for the local commands; empty: none
-	Listen   string // TCP address of /metrics, /healthz, /readyz; empty: none
-	Version  string
-	Clock    collectors.Clock // nil: the system's
-	Log      *slog.Logger
+	// SocketOptional lets the agent run beside another one that answers at Socket, without
+	// its local commands: nobody named the socket.
+	SocketOptional bool
+	Listen         string // TCP address of /metrics, /healthz, /readyz; empty: none
+	Version        string
+	Clock          collectors.Clock // nil: the system's
+	Log            *slog.Logger
 	// Rehearse walks through the plan instead of running it: for the demo.
 	Rehearse bool
 	// OnEvent is told every event, drills' included. It must not block; nil: nobody.

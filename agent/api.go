@@ -17,51 +17,67 @@ import (
 	"github.com/dodai-agent/dodai/agent/export"
 )
 
-// serve opens the Unix socket of the local commands and the TCP port of the exporters.
+// serve opens the Unix socket of the local commands and the TCP port of the exporters. A
+// machine must not be left alone because nobody can ask about it: what cannot be opened
+// is tried again beside the loop. Two things are errors: a socket at which another agent
+// answers, which guards this machine already, and a name that can be no socket's.
 func (a *Agent) serve(ctx context.Context, group *errgroup.Group) error {
 	if a.opts.Socket != "" {
-		l, err := listenUnix(a.opts.Socket)
-		if err != nil {
+		err := a.serveSocket(ctx, group)
+		if errors.Is(err, errSocketName) || errors.Is(err, errOtherAgent) && !a.opts.SocketOptional {
 			return err
 		}
-		a.serveOn(ctx, group, l, a.localAPI(), withPeer)
+		a.retry(ctx, group, "no local commands for now", err, a.serveSocket)
 	}
-	if a.opts.Listen == "" {
-		return nil
+	if a.opts.Listen != "" {
+		a.retry(ctx, group, "no metrics for now", a.serveMetrics(ctx, group), a.serveMetrics)
 	}
-	l, err := net.Listen("tcp", a.opts.Listen)
-	if err != nil {
-		// A machine must not be left alone because its metrics cannot be read.
-		a.log.Error("no metrics for now, trying again", "err", err)
-		group.Go(func() error { return a.listenLater(ctx, group) })
-		return nil
-	}
-	a.serveMetrics(ctx, group, l)
 	return nil
 }
 
-func (a *Agent) serveMetrics(ctx context.Context, group *errgroup.Group, l net.Listener) {
+// retryOpen is how often a port or a socket that cannot be opened is tried again.
+const retryOpen = 2 * time.Second
+
+// retry says what is not open, and goes on trying beside the loop. With a nil err there
+// is nothing to do.
+func (a *Agent) retry(ctx context.Context, group *errgroup.Group, what string, err error, open func(context.Context, *errgroup.Group) error) {
+	if err == nil {
+		return
+	}
+	a.log.Error(what+", trying again", "err", err)
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(retryOpen):
+			}
+			if open(ctx, group) == nil {
+				return nil
+			}
+		}
+	})
+}
+
+func (a *Agent) serveSocket(ctx context.Context, group *errgroup.Group) error {
+	l, err := listenUnix(a.opts.Socket)
+	if err != nil {
+		return err
+	}
+	a.serveOn(ctx, group, l, a.localAPI(), withPeer)
+	return nil
+}
+
+func (a *Agent) serveMetrics(ctx context.Context, group *errgroup.Group) error {
+	l, err := net.Listen("tcp", a.opts.Listen)
+	if err != nil {
+		return err
+	}
 	addr := l.Addr()
 	a.addr.Store(&addr)
 	a.log.Info("serving metrics", "address", addr.String())
 	a.serveOn(ctx, group, l, a.remoteAPI(), nil)
-}
-
-// listenAgain is how often a port that was taken is tried again.
-const listenAgain = 2 * time.Second
-
-func (a *Agent) listenLater(ctx context.Context, group *errgroup.Group) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(listenAgain):
-		}
-		if l, err := net.Listen("tcp", a.opts.Listen); err == nil {
-			a.serveMetrics(ctx, group, l)
-			return nil
-		}
-	}
+	return nil
 }
 
 func (a *Agent) serveOn(ctx context.Context, group *errgroup.Group, l net.Listener, h http.Handler, conn func(context.Context, net.Conn) context.Context) {
@@ -91,18 +107,23 @@ func (a *Agent) serveOn(ctx context.Context, group *errgroup.Group, l net.Listen
 // last of them zero. Source: unix(7).
 const maxSocket = 107
 
+var (
+	errSocketName = errors.New("socket for the local commands")
+	errOtherAgent = errors.New("another agent is listening there")
+)
+
 // listenUnix opens the socket for its owner and group. A socket file left by a process
 // that is gone is replaced; one that answers is another agent's.
 func listenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocket {
-		return nil, fmt.Errorf("socket for the local commands: %s has %d characters, a socket's name at most %d", path, len(path), maxSocket)
+		return nil, fmt.Errorf("%w: %s has %d characters, a socket's name at most %d", errSocketName, path, len(path), maxSocket)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket for the local commands: %w", err)
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
-		return nil, fmt.Errorf("socket for the local commands %s: another agent is listening there", path)
+		return nil, fmt.Errorf("socket for the local commands %s: %w", path, errOtherAgent)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
 		os.Remove(path)

@@ -134,7 +134,7 @@ func TestRunWithoutItsPort(t *testing.T) {
 		t.Error("the agent is not ready without its port")
 	}
 	l.Close()
-	for deadline := time.Now().Add(5 * listenAgain); a.Addr() == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(5 * retryOpen); a.Addr() == nil && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	if a.Addr() == nil {
@@ -143,6 +143,51 @@ func TestRunWithoutItsPort(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A socket that cannot be had now does not keep the agent from its work; nor does another
+// agent's, where nobody asked for that socket.
+func TestRunWithoutItsSocket(t *testing.T) {
+	for name, change := range map[string]func(*Options, *site){
+		"its folder is a file": func(o *Options, s *site) {
+			if err := os.WriteFile(s.file("folder"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o.Socket = s.file("folder/a.sock")
+		},
+		"another agent's": func(o *Options, s *site) {
+			l, err := net.Listen("unix", s.file("a.sock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			o.Socket, o.SocketOptional = s.file("a.sock"), true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			opts := s.options(plain)
+			change(&opts, s)
+			a, err := New(t.Context(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- a.Run(ctx) }()
+			select {
+			case <-a.Ready():
+			case err := <-ended:
+				t.Fatalf("the agent ended: %v", err)
+			case <-time.After(10 * time.Second):
+				t.Error("the agent is not ready without its socket")
+			}
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

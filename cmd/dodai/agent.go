@@ -29,7 +29,7 @@ const (
 
 type agentFlags struct {
 	config, stateDir, socket, listen, logLevel string
-	configGiven                                bool
+	configGiven, socketGiven                   bool
 }
 
 func agentCmd() *cobra.Command {
@@ -43,7 +43,7 @@ configuration again, or keeps the old one; SIGTERM ends the daemon, and undoes
 nothing of a shutdown that has begun.`,
 		Args: exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.configGiven = cmd.Flags().Changed("config")
+			f.configGiven, f.socketGiven = cmd.Flags().Changed("config"), cmd.Flags().Changed("socket")
 			return runAgent(cmd, f)
 		},
 	}
@@ -122,7 +122,7 @@ func inForce(ctx context.Context, f agentFlags) *config.Config {
 
 func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Options {
 	opts := agent.Options{
-		Config: cfg, Find: all.Find, StateDir: stateDir(f, cfg), Socket: f.socket, Listen: f.listen,
+		Config: cfg, Find: all.Find, StateDir: stateDir(f, cfg), Socket: f.socket, SocketOptional: !f.socketGiven, Listen: f.listen,
 		Version: version, Log: log, Watchdog: watchdog(),
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
