@@ -124,20 +124,26 @@ func (a *Agent) execute() {
 	})
 }
 
-// powerOffLimit bounds how much of the time that is left the power-off itself is given:
-// a guess or a slow measurement must not eat the steps.
-const powerOffLimit = 30 * time.Second
+// stepsLimit bounds, each way, what is kept from the steps and what is kept for them.
+const stepsLimit = 30 * time.Second
 
 // deadline is when the power-off must be asked for, because the battery ends: what is
-// credibly left, less what the power-off takes. A battery that says next to nothing may
-// lie, so half of the reserve is given to the steps in any case. 0: nothing credible
-// says when the battery ends.
+// credibly left, less what the power-off takes. Until that was measured it is a part of
+// the need the operator gave for the whole. A battery that says next to nothing may lie,
+// so the steps are given some time in any case. 0: nothing credible says when the
+// battery ends.
 func deadline(d policy.Decision, need shutdown.Need, now time.Duration) time.Duration {
 	if d.Available == nil {
 		return 0
 	}
-	off := min(need.Expected(shutdown.PowerOffStep), powerOffLimit)
-	return now + max(*d.Available-off, d.Reserve/2)
+	off := d.Need / 4
+	for _, s := range need.Steps {
+		if s.Step == shutdown.PowerOffStep && s.Runs > 0 {
+			off = s.Took
+		}
+	}
+	least := max(d.Reserve/2, min(d.Need/2, stepsLimit))
+	return now + max(*d.Available-min(off, stepsLimit), least)
 }
 
 // record is told by the executor what became of a step. What has to be remembered of

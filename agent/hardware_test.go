@@ -72,25 +72,28 @@ func TestHardwareAlertsSince(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
-	need := func(off time.Duration) shutdown.Need {
-		return shutdown.Need{Steps: []shutdown.StepNeed{{Step: shutdown.PowerOffStep, Took: off}}}
-	}
 	for _, tc := range []struct {
-		name      string
-		available *time.Duration
-		off, want time.Duration // from now
+		name                     string
+		available, need, reserve time.Duration
+		runs                     int // of the power-off that were measured
+		off                      time.Duration
+		want                     time.Duration // from now
 	}{
-		{"enough", new(180 * time.Second), 20 * time.Second, 160 * time.Second},
-		{"a slow power-off does not eat the steps", new(180 * time.Second), 5 * time.Minute, 150 * time.Second},
-		{"next to nothing left: half of the reserve", new(5 * time.Second), 20 * time.Second, 30 * time.Second},
-		{"already beyond the end", new(-time.Minute), 20 * time.Second, 30 * time.Second},
+		{"measured power-off", 180 * time.Second, 120 * time.Second, 60 * time.Second, 3, 20 * time.Second, 160 * time.Second},
+		{"never measured", 180 * time.Second, 120 * time.Second, 60 * time.Second, 0, 30 * time.Second, 150 * time.Second},
+		{"a slow power-off does not eat the steps", 180 * time.Second, 120 * time.Second, 60 * time.Second, 3, 5 * time.Minute, 150 * time.Second},
+		{"a short need keeps its steps from the guess", 30 * time.Second, 20 * time.Second, 10 * time.Second, 0, 30 * time.Second, 25 * time.Second},
+		{"next to nothing left", 5 * time.Second, 120 * time.Second, 60 * time.Second, 0, 0, 30 * time.Second},
+		{"already beyond the end, long reserve", -time.Minute, 120 * time.Second, 3 * time.Minute, 0, 0, 90 * time.Second},
+		{"next to nothing left, no reserve", time.Second, 20 * time.Second, 0, 0, 0, 10 * time.Second},
 	} {
-		d := policy.Decision{Available: tc.available, Reserve: time.Minute}
-		if got := deadline(d, need(tc.off), time.Hour) - time.Hour; got != tc.want {
+		d := policy.Decision{Available: &tc.available, Need: tc.need, Reserve: tc.reserve}
+		need := shutdown.Need{Steps: []shutdown.StepNeed{{Step: "db", Took: time.Hour, Runs: 9}, {Step: shutdown.PowerOffStep, Took: tc.off, Runs: tc.runs}}}
+		if got := deadline(d, need, time.Hour) - time.Hour; got != tc.want {
 			t.Errorf("%s: in %v, want in %v", tc.name, got, tc.want)
 		}
 	}
-	if got := deadline(policy.Decision{Reserve: time.Minute}, need(0), time.Hour); got != 0 {
+	if got := deadline(policy.Decision{Reserve: time.Minute}, shutdown.Need{}, time.Hour); got != 0 {
 		t.Errorf("nothing credible: deadline %v, want none", got)
 	}
 }
