@@ -37,6 +37,10 @@ const (
 	EventConfigRejected     EventName = "config_rejected"
 	EventHookFailed         EventName = "hook_failed"
 	EventJournalRecovered   EventName = "journal_recovered" // a corrupt journal was replaced
+	EventMaintenanceStarted EventName = "maintenance_started"
+	EventMaintenanceEnded   EventName = "maintenance_ended"
+	EventBatteryLearned     EventName = "battery_learned" // a discharge has taught how far a runtime can be believed
+	EventBatteryReplaced    EventName = "battery_replaced"
 )
 
 // EventNames lists every event name, for checking configured hooks.
@@ -47,7 +51,7 @@ var EventNames = []EventName{
 	EventShutdownFailed, EventPSULost, EventPSURestored, EventArrayDegraded, EventArrayRestored,
 	EventDiskVerdictChanged, EventDrillStarted, EventDrillFinished, EventDrillAborted,
 	EventAgentStarted, EventAgentStopped, EventConfigReloaded, EventConfigRejected, EventHookFailed,
-	EventJournalRecovered,
+	EventJournalRecovered, EventMaintenanceStarted, EventMaintenanceEnded, EventBatteryLearned, EventBatteryReplaced,
 }
 
 // Event is an edge worth remembering.

@@ -1,5 +1,7 @@
 package dodai
 
+import "time"
+
 // PSUState is the state of a power supply of this server.
 type PSUState string
 
@@ -66,9 +68,41 @@ type Redundancy struct {
 
 // Path is how one power supply is fed, from the configured wiring:
 // PSU ← Outlet ← UPS ← Feed. An empty part is not there (no PDU, no UPS) or not known.
+// Several paths of one PSU are the inputs of a transfer switch before it: it lives while
+// any of them does.
 type Path struct {
 	PSU    string `json:"psu"`
 	Outlet string `json:"outlet,omitempty"` // "pdu1/3"
 	UPS    string `json:"ups,omitempty"`    // the name of a configured UPS
 	Feed   string `json:"feed,omitempty"`   // the utility circuit
+}
+
+// Link says that a UPS takes its input from another UPS (a rack UPS behind a room UPS):
+// when FedBy ends, UPS runs on from its own battery.
+type Link struct {
+	UPS   string `json:"ups"`
+	FedBy string `json:"fed_by"`
+}
+
+// Maintenance is the operator's word that a UPS is worked on: nothing it says leads to a
+// shutdown until it ends. A power supply that reports its input lost is still believed.
+type Maintenance struct {
+	UPS    string        `json:"ups,omitempty"` // empty: every UPS
+	Since  time.Duration `json:"since"`         // on the agent's monotonic clock
+	Until  time.Duration `json:"until"`         // ends by itself then
+	Reason string        `json:"reason"`
+	By     string        `json:"by,omitempty"` // who declared it
+}
+
+// MaintenanceOf returns what is declared for the UPS at now, the one that lasts longest,
+// or nil.
+func (s *Snapshot) MaintenanceOf(ups string, now time.Duration) *Maintenance {
+	var found *Maintenance
+	for i := range s.Maintenance {
+		m := &s.Maintenance[i]
+		if (m.UPS == "" || m.UPS == ups) && m.Since <= now && now < m.Until && (found == nil || m.Until > found.Until) {
+			found = m
+		}
+	}
+	return found
 }

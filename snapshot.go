@@ -79,7 +79,10 @@ type Snapshot struct {
 
 	Devices []*DeviceState `json:"devices"` // sorted by name, one per configured device
 	Paths   []Path         `json:"paths,omitempty"`
-	Host    Host           `json:"host,omitzero"`
+	Links   []Link         `json:"links,omitempty"` // UPSes behind UPSes
+	// Maintenance is what operators have declared; what is over may still stand in it.
+	Maintenance []Maintenance `json:"maintenance,omitempty"`
+	Host        Host          `json:"host,omitzero"`
 }
 
 func byName(d *DeviceState, name string) int { return strings.Compare(d.Name, name) }
