@@ -14,6 +14,7 @@ const freshBoot = 15 * time.Minute
 // ups is one UPS while a decision is being made.
 type ups struct {
 	name  string
+	pol   *Policy
 	cfg   *Config
 	s     *dodai.Snapshot
 	d     *dodai.DeviceState

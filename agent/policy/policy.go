@@ -13,6 +13,9 @@ type Policy struct {
 	// Factors correct the runtime a UPS reports by what earlier discharges taught about
 	// its battery, by UPS name. They count within 0.2 to 1; a UPS without one has 1.
 	Factors map[string]float64
+	// Without names rules that do not apply. It shows what each of them is good for, in
+	// simulations and tests; a running agent has none.
+	Without map[Rule]bool
 }
 
 // New is a policy with cfg and no learned factors.
@@ -20,6 +23,7 @@ func New(cfg Config) Policy { return Policy{Config: cfg} }
 
 // decider is one decision in the making.
 type decider struct {
+	pol *Policy
 	cfg *Config
 	s   *dodai.Snapshot
 	mem Memory // the next memory
@@ -38,7 +42,7 @@ type decider struct {
 // it knows is now, on the monotonic clock of s, whose readings must not be younger. m
 // and s are not changed.
 func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision, Memory) {
-	d := &decider{cfg: &p.Config, s: s, mem: m.clone(), now: now, fast: map[string]bool{}, alerts: []Alert{}}
+	d := &decider{pol: &p, cfg: &p.Config, s: s, mem: m.clone(), now: now, fast: map[string]bool{}, alerts: []Alert{}}
 	d.noteBoot()
 	d.observe(p.Factors)
 	for _, u := range d.upses {
@@ -67,7 +71,7 @@ func (d *decider) observe(factors map[string]float64) {
 		}
 		switch dev.Kind {
 		case dodai.KindUPS:
-			u := &ups{name: dev.Name, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name), doom: ReasonNone}
+			u := &ups{name: dev.Name, pol: d.pol, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name), doom: ReasonNone}
 			u.absent(away)
 			u.observe()
 			u.noteSilence()
