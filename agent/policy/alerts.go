@@ -63,8 +63,10 @@ func (d *decider) hostAlerts() {
 		if w.healthy() {
 			healthy++
 		}
-		if w.ups != nil && d.off(w) && !w.lost {
-			d.raise(AlertOffContradiction, w.ups.name, w.ups.name+" says that its output is off, yet this host lives from it")
+		for j := range w.inputs {
+			if u := w.inputs[j].ups; u != nil && d.off(w, &w.inputs[j]) && !u.lost {
+				d.raise(AlertOffContradiction, u.name, u.name+" says that its output is off, yet this host lives from it")
+			}
 		}
 	}
 	if total := len(d.supplies); healthy <= d.minSupplies() && total > d.minSupplies() {

@@ -14,9 +14,10 @@ func (u *ups) estimate(f *Facts) {
 	u.chargeLie(f)
 	u.notefalls(*f)
 	runtime := f.Runtime
-	if runtime.OK && u.stuck(f.At) {
+	if runtime.OK && u.stuck(f.At) && !u.pol.off(RuleStuck) {
 		runtime = Num{} // it would have to fall
 	}
+	m.AvailableWas, m.WasAt = m.Available, m.Read
 	m.Available, m.Source = Num{}, ""
 	// A worn battery's runtime is worth nothing as a promise, but still as a limit.
 	worn := f.Status.Has(dodai.RB)
@@ -47,7 +48,7 @@ func (u *ups) observed(f Facts) {
 	if !left.OK && f.Reserve.OK {
 		left, volts = f.Reserve, true
 	}
-	if !m.running() || m.Transfer.within(slopeSkip, f.At) {
+	if !m.running() || m.Transfer.within(slopeSkip, f.At) || u.pol.off(RuleDischarge) {
 		m.Slope = Slope{}
 		return
 	}
@@ -69,7 +70,7 @@ func (u *ups) observed(f Facts) {
 // at its voltage.
 func (u *ups) chargeLie(f *Facts) {
 	m := &u.mem
-	if !f.Charge.OK {
+	if !f.Charge.OK || u.pol.off(RuleCredible) {
 		return
 	}
 	if f.Charge.V > 0 {

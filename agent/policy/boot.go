@@ -27,11 +27,14 @@ func (d *decider) bootHold() bool {
 	}
 	ready, answered := 0, false
 	for i := range d.supplies {
-		u := d.supplies[i].ups
-		if u == nil || u.readyForOutage() {
+		can := false
+		for _, in := range d.supplies[i].inputs {
+			can = can || in.ups == nil || in.ups.readyForOutage()
+			answered = answered || in.ups != nil && in.ups.mem.Heard.Set
+		}
+		if can {
 			ready++
 		}
-		answered = answered || u != nil && u.mem.Heard.Set
 	}
 	if ready >= d.minSupplies() {
 		b.Released = answered
@@ -44,6 +47,8 @@ func (d *decider) bootHold() bool {
 func (u *ups) readyForOutage() bool {
 	m := &u.mem
 	switch {
+	case u.maint != nil:
+		return true
 	case m.FSD.Set, m.Last.Status.Has(dodai.LB):
 		return false
 	case m.Last.Charge.OK && m.Last.Charge.V < u.cfg.BootMinChargePct:

@@ -69,7 +69,7 @@ func (u *ups) silent() bool {
 // frozen reports whether the UPS answers, yet nothing moves on battery, and since when.
 func (u *ups) frozen() (since time.Duration, ok bool) {
 	m := &u.mem
-	if !m.running() || !m.Last.Metered || !m.Moved.Last.Set || u.silent() {
+	if u.pol.off(RuleFrozen) || !m.running() || !m.Last.Metered || !m.Moved.Last.Set || u.silent() {
 		return 0, false
 	}
 	since = m.Moved.Last.At
@@ -114,9 +114,18 @@ func (u *ups) judgeSilence() (Reason, string) {
 		case blind >= limit:
 			return ReasonCommsOnBatt, fmt.Sprintf("silent for %s, last heard on battery; %s are allowed", secs(blind), secs(limit))
 		}
+	}
+	return ReasonNone, ""
+}
+
+// judgeSilentLine finds the feed lost when the operator has set a limit to the silence of
+// a UPS that was last heard on line, because the network dies with the mains.
+func (u *ups) judgeSilentLine() (Reason, string) {
+	limit := u.cfg.CommsLostLineS
+	if limit == nil || !u.d.Answered() || u.mem.running() || u.inferred.Set {
 		return ReasonNone, ""
 	}
-	if limit := u.cfg.CommsLostLineS; limit != nil && u.mem.Line == LinePresent {
+	if u.mem.Line == LinePresent {
 		u.due(u.heardAt() + limit.D())
 		if quiet := u.now - u.heardAt(); quiet >= limit.D() {
 			return ReasonPathOutage, fmt.Sprintf("silent for %s, last heard on line; %s are allowed", secs(quiet), secs(limit.D()))

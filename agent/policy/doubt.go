@@ -94,6 +94,9 @@ func (u *ups) dying(f Facts) bool {
 
 // doubtful decides by other evidence when the status says both OL and OB.
 func (u *ups) doubtful(f Facts) Line {
+	if u.pol.off(RuleDoubt) {
+		return LineAbsent
+	}
 	e := &u.mem.Excuse
 	good, known := inputGood(f, u.mem.LineVolts)
 	long := e.Since.since(f.At) >= doubtSpan
@@ -119,6 +122,9 @@ func (u *ups) doubtful(f Facts) Line {
 // as far as it says. Without a voltage to show for it a test does not last, and does not
 // run the battery down to its end; one told by a text that may be old does not last either.
 func (u *ups) onPurpose(f Facts) bool {
+	if u.pol.off(RuleOnPurpose) {
+		return false
+	}
 	good, known := inputGood(f, u.mem.LineVolts)
 	lasts := u.tooLong(f)
 	switch {

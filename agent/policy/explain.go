@@ -104,22 +104,62 @@ func (u *ups) evidence() []Evidence {
 // margin fills in how long the supplies that decide would last: this host lives until
 // fewer than it needs are left, so the last of the needed ones, longest first, decides.
 func (d *decider) margin(out *Decision) {
-	var left []time.Duration
+	left := make([]time.Duration, 0, len(d.supplies))
 	for i := range d.supplies {
-		w := &d.supplies[i]
-		switch {
-		case w.lost || w.failed:
-			left = append(left, 0)
-		case w.ups == nil:
-		default:
-			if a := w.ups.availableAt(); a != nil {
-				left = append(left, *a)
-			}
+		if a, ok := d.supplyLeft(&d.supplies[i]); ok {
+			left = append(left, a)
 		}
 	}
 	slices.SortFunc(left, func(a, b time.Duration) int { return cmp.Compare(b, a) })
-	if n := d.minSupplies(); len(left) >= n {
-		out.Available = new(left[n-1])
-		out.Margin = new(left[n-1] - d.cfg.Need - d.cfg.Reserve)
+	n := d.minSupplies()
+	if len(left) < n {
+		return
 	}
+	available := left[n-1]
+	if d.together != nil {
+		available = min(available, *d.together)
+	}
+	out.Available = new(available)
+	out.Margin = new(available - d.cfg.Need - d.cfg.Reserve)
+}
+
+// supplyLeft is how long a supply would live without mains, by the best of its inputs. ok
+// is false where nothing credible says so, or an input hangs on the mains themselves.
+func (d *decider) supplyLeft(w *supply) (best time.Duration, ok bool) {
+	if w.lost || w.failed {
+		return 0, true
+	}
+	for i := range w.inputs {
+		in := &w.inputs[i]
+		switch {
+		case in.dead:
+			ok = true
+		case in.ups == nil:
+			return 0, false
+		default:
+			a, known := d.chainLeft(in.ups)
+			if !known {
+				return 0, false
+			}
+			best, ok = max(best, a), true
+		}
+	}
+	return best, ok
+}
+
+// chainLeft is how long a UPS would carry the load with all that stands before it in series.
+func (d *decider) chainLeft(u *ups) (left time.Duration, ok bool) {
+	for range len(d.s.Links) + 1 {
+		a := u.availableAt()
+		if a == nil || u.maint != nil {
+			return left, ok
+		}
+		left, ok = left+*a, true
+		from := d.upstream(u)
+		if from == nil || u.mem.running() {
+			return left, ok
+		}
+		u = from
+	}
+	return left, ok
 }

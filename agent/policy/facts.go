@@ -15,8 +15,8 @@ const (
 )
 
 // factsOf reads what the decision uses from a reading taken at at. A variable older than
-// stale counts as absent.
-func factsOf(r *dodai.Reading, at, stale time.Duration) Facts {
+// stale counts as absent, and so does, unless doubt is false, one that cannot be true.
+func factsOf(r *dodai.Reading, at, stale time.Duration, doubt bool) Facts {
 	get := func(name string) Num {
 		if r.Ages[name] > stale {
 			return Num{}
@@ -32,8 +32,11 @@ func factsOf(r *dodai.Reading, at, stale time.Duration) Facts {
 		f.Status = r.Status
 	}
 	charge, runtime, volts := get(dodai.BatteryCharge), get(dodai.BatteryRuntime), get(dodai.BatteryVoltage)
-	f.Charge = credibleCharge(charge)
-	f.Runtime = credibleRuntime(runtime, f.Charge, get(dodai.UPSLoad))
+	f.Charge, f.Runtime = charge, runtime
+	if doubt {
+		f.Charge = credibleCharge(charge)
+		f.Runtime = credibleRuntime(runtime, f.Charge, get(dodai.UPSLoad))
+	}
 	f.Metered = f.Charge.OK || f.Runtime.OK || volts.OK
 	if !charge.OK && !runtime.OK {
 		f.Reserve = voltageLeft(volts, get("battery.voltage.low"), get("battery.voltage.nominal"))

@@ -93,20 +93,20 @@ func TestFacts(t *testing.T) {
 		return &dodai.Reading{Status: dodai.OB, Vars: dodai.Vars{dodai.BatteryCharge: dodai.Num(80)},
 			Ages: map[string]time.Duration{"ups.status": age, dodai.BatteryCharge: age}}
 	}
-	if f := factsOf(aged(stale), 0, stale); f.Status != dodai.OB || f.Charge != some(80) || !f.Metered {
+	if f := factsOf(aged(stale), 0, stale, true); f.Status != dodai.OB || f.Charge != some(80) || !f.Metered {
 		t.Errorf("just not stale: %+v", f)
 	}
-	if f := factsOf(aged(stale+1), 0, stale); f.Status != 0 || f.Charge.OK || f.Metered {
+	if f := factsOf(aged(stale+1), 0, stale, true); f.Status != 0 || f.Charge.OK || f.Metered {
 		t.Errorf("stale: %+v", f)
 	}
 	for _, v := range []dodai.Value{dodai.Num(math.NaN()), dodai.Num(math.Inf(1)), dodai.Text("soon")} {
-		if f := factsOf(&dodai.Reading{Vars: dodai.Vars{dodai.BatteryCharge: v}}, 0, stale); f.Charge.OK {
+		if f := factsOf(&dodai.Reading{Vars: dodai.Vars{dodai.BatteryCharge: v}}, 0, stale, true); f.Charge.OK {
 			t.Errorf("charge %v is taken for %v", v, f.Charge)
 		}
 	}
 	for _, name := range []string{dodai.BatteryCharge, dodai.BatteryRuntime, dodai.BatteryVoltage, dodai.UPSLoad} {
 		r := &dodai.Reading{Vars: dodai.Vars{name: dodai.Num(24), "battery.voltage.low": dodai.Num(21), "battery.voltage.nominal": dodai.Num(24)}}
-		f := factsOf(r, 0, stale)
+		f := factsOf(r, 0, stale, true)
 		if f.Metered != (name != dodai.UPSLoad) || f.Reserve.OK != (name == dodai.BatteryVoltage) {
 			t.Errorf("%s alone: metered %v, reserve %v", name, f.Metered, f.Reserve)
 		}
@@ -115,7 +115,7 @@ func TestFacts(t *testing.T) {
 	for _, better := range []string{dodai.BatteryCharge, dodai.BatteryRuntime} {
 		vars := dodai.Vars{better: dodai.Num(50)}
 		maps.Copy(vars, both)
-		if f := factsOf(&dodai.Reading{Vars: vars}, 0, stale); f.Reserve.OK {
+		if f := factsOf(&dodai.Reading{Vars: vars}, 0, stale, true); f.Reserve.OK {
 			t.Errorf("the voltage counts although %s is known", better)
 		}
 	}
@@ -139,7 +139,7 @@ func TestTestText(t *testing.T) {
 		{"ups.alarm", "Self test in progress", false},
 	} {
 		r := &dodai.Reading{Status: dodai.OB, Vars: dodai.Vars{tc.name: dodai.Text(tc.text)}}
-		f := factsOf(r, 0, time.Minute)
+		f := factsOf(r, 0, time.Minute, true)
 		if f.TextTest != tc.want || f.onPurpose() != tc.want {
 			t.Errorf("%s %q: test %v, on purpose %v; want %v", tc.name, tc.text, f.TextTest, f.onPurpose(), tc.want)
 		}

@@ -93,7 +93,10 @@ type UPSMemory struct {
 
 	Available Num    `json:"available,omitzero"` // seconds, at Last.At
 	Source    string `json:"source,omitempty"`
-	Credible  bool   `json:"credible"` // there is a credible runtime or charge
+	// AvailableWas is what the reading before said, at WasAt.
+	AvailableWas Num  `json:"available_was,omitzero"`
+	WasAt        Mark `json:"was_at,omitzero"`
+	Credible     bool          `json:"credible"` // there is a credible runtime or charge
 	// LastRuntime is the last credible one: what a silent UPS is believed to have had.
 	LastRuntime  Num     `json:"last_runtime,omitzero"`
 	Collapse     Mark    `json:"collapse,omitzero"` // the latest fall of the runtime by more than half
@@ -115,6 +118,7 @@ type UPSMemory struct {
 	Doomed   Reason        `json:"doomed,omitempty"`
 	DoomedAt time.Duration `json:"doomed_at"`
 	Silent   bool          `json:"silent,omitempty"`   // communication is lost
+	Maint    bool          `json:"maint,omitempty"`    // in maintenance, at the decision before
 	LowSaid  bool          `json:"low_said,omitempty"` // battery_low was raised in this outage
 }
 
@@ -190,7 +194,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 func (u *UPSMemory) shift(d time.Duration) {
 	for _, at := range []*Mark{
 		&u.Read, &u.First, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Collapse, &u.ChargeFell,
-		&u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off,
+		&u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off, &u.WasAt,
 	} {
 		at.shift(d)
 	}

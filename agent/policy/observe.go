@@ -11,6 +11,11 @@ import (
 // to be the first after the boot, and not just the first without a memory.
 const freshBoot = 15 * time.Minute
 
+// fsdLease is how long a forced shutdown counts while the mains are present. Whoever
+// announced it has cut the output by then, or never will: a NUT server keeps the flag
+// until it is restarted.
+const fsdLease = 15 * time.Minute
+
 // ups is one UPS while a decision is being made.
 type ups struct {
 	name  string
@@ -19,8 +24,9 @@ type ups struct {
 	s     *dodai.Snapshot
 	d     *dodai.DeviceState
 	now   time.Duration
-	mem   UPSMemory // a copy, stored when the decision is made
-	learn float64   // factor on the reported runtime
+	mem   UPSMemory          // a copy, stored when the decision is made
+	learn float64            // factor on the reported runtime
+	maint *dodai.Maintenance // an operator works on it; nil: nobody does
 
 	events   []dodai.Event
 	inferred Mark // silent, but its feed's mains are known to have failed then
@@ -44,7 +50,7 @@ func (u *ups) observe() {
 	if m.Read.Set && u.d.At < m.Read.At {
 		return // older than what is known
 	}
-	f := factsOf(r, u.d.At, u.stale())
+	f := factsOf(r, u.d.At, u.stale(), !u.pol.off(RuleCredible))
 	if !m.First.Set {
 		m.First = mark(f.At)
 	}
@@ -95,6 +101,11 @@ func (u *ups) marks(f Facts, told bool) {
 		m.FSDLatch = true // what it said before was not enough to tell
 	case m.running() && m.Transfer.since(f.At) >= slowConfirm:
 		m.FSDLatch = false // a leftover is one only while the input is present
+	case m.Line == LinePresent && m.FSD.since(f.At) >= fsdLease && !m.Timer.Set:
+		m.FSDLatch = true // nobody cuts so late
+	}
+	if u.pol.off(RuleLatch) {
+		m.FSDLatch = false
 	}
 	if !f.Status.Has(dodai.OFF) {
 		m.Off = Mark{}
@@ -116,21 +127,33 @@ func (u *ups) runs(f Facts, calibrating bool) {
 	if !m.OnBattery.Set || calibrating {
 		return
 	}
-	slow := m.Transfer.within(settle, f.At) || m.Collapse.within(settle, f.At) || m.ChargeFell.within(settle, f.At)
+	cfg := u.confirming()
+	slow := cfg == u.cfg && (m.Transfer.within(settle, f.At) || m.Collapse.within(settle, f.At) || m.ChargeFell.within(settle, f.At))
 	if u.d.Reading.Ages["ups.status"] <= u.stale() && u.d.Reading.Status != 0 {
-		m.LB.see(f.Status.Has(dodai.LB), slow, f.At, u.cfg)
+		m.LB.see(f.Status.Has(dodai.LB), slow, f.At, cfg)
 	}
 	if f.Charge.OK {
-		m.Charge.see(f.Charge.V <= u.cfg.MinChargePct, slow, f.At, u.cfg)
+		m.Charge.see(f.Charge.V <= u.cfg.MinChargePct, slow, f.At, cfg)
 	}
 	if m.Available.OK {
-		m.Runtime.see(m.Available.V <= u.budget().Seconds(), slow, f.At, u.cfg)
+		m.Runtime.see(m.Available.V <= u.budget().Seconds(), slow, f.At, cfg)
 	}
-	if m.running() && !m.LowSaid && m.LB.confirmed(u.cfg) {
+	if m.running() && !m.LowSaid && m.LB.confirmed(cfg) {
 		m.LowSaid = true
 		u.event(dodai.EventBatteryLow, u.name+" says its battery is low"+withNumbers(f), f)
 	}
 }
+
+// confirming is the configuration that says how trouble is confirmed.
+func (u *ups) confirming() *Config {
+	if !u.pol.off(RuleConfirm) {
+		return u.cfg
+	}
+	return &unconfirmed
+}
+
+// unconfirmed believes trouble at once.
+var unconfirmed = Config{ConfirmPolls: 1}
 
 // budget is what has to be left for a clean shutdown.
 func (u *ups) budget() time.Duration { return u.cfg.Need + u.cfg.Reserve }

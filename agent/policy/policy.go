@@ -29,8 +29,10 @@ type decider struct {
 	mem Memory // the next memory
 	now time.Duration
 
-	upses    []*ups // in name order
+	upses    []*ups               // in name order
+	bmcs     []*dodai.DeviceState // devices that report power supplies
 	supplies []supply
+	together *time.Duration // how long the UPSes last that carry the host together; nil: not known
 	fast     map[string]bool
 	psuLie   string  // device that reports every input lost; empty: none
 	alerts   []Alert // never nil
@@ -49,7 +51,7 @@ func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision
 		d.infer(u)
 		u.judge()
 	}
-	d.supplies = suppliesOf(s, d.upses)
+	d.supplies = d.suppliesOf()
 	d.judgeSupplies()
 	out := Decision{At: now, Need: p.Need, Reserve: p.Reserve, UPSes: []UPSView{}}
 	d.verdict(&out)
@@ -73,6 +75,7 @@ func (d *decider) observe(factors map[string]float64) {
 		case dodai.KindUPS:
 			u := &ups{name: dev.Name, pol: d.pol, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name), doom: ReasonNone}
 			u.absent(away)
+			u.maintain()
 			u.observe()
 			u.noteSilence()
 			d.upses = append(d.upses, u)
@@ -80,6 +83,7 @@ func (d *decider) observe(factors map[string]float64) {
 			m := d.mem.PSUs[dev.Name]
 			m.observe(dev, d.s.BootedAt, d.cfg)
 			psus[dev.Name] = m
+			d.bmcs = append(d.bmcs, dev)
 		}
 	}
 	d.mem.UPS, d.mem.PSUs = upses, psus // devices that are gone are forgotten
@@ -111,8 +115,8 @@ func (d *decider) verdict(out *Decision) {
 			healthy++
 		}
 		energy = energy || w.doomed || w.lost
-		if w.doomed && (latest == nil || w.ups.mem.DoomedAt > latest.mem.DoomedAt) {
-			latest = w.ups
+		if u := w.energy(); w.doomed && (latest == nil || u.mem.DoomedAt > latest.mem.DoomedAt) {
+			latest = u
 		}
 	}
 	need := d.minSupplies()

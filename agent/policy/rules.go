@@ -7,18 +7,36 @@ import (
 	"github.com/dodai-agent/dodai"
 )
 
-// judge says by which rule the feed of this UPS is doomed, and why or why not. The rules
-// are tried in the order in which their reasons should be given.
+// dooms are the rules by which a feed is doomed, in the order in which their reasons
+// should be given.
+var dooms = []struct {
+	rule  Rule
+	judge func(*ups) (Reason, string)
+}{
+	{RuleFSD, (*ups).judgeFSD},
+	{RuleUPSTimer, (*ups).judgeTimer},
+	{RuleLB, (*ups).judgeLB},
+	{RuleRuntime, (*ups).judgeRuntime},
+	{RuleCharge, (*ups).judgeCharge},
+	{RuleMaxOnBatt, (*ups).judgeTime},
+	{RuleSilence, (*ups).judgeSilence},
+	{RuleSilentLine, (*ups).judgeSilentLine},
+	{RuleNoMetrics, (*ups).judgeMetrics},
+}
+
+// judge says by which rule the feed of this UPS is doomed, and why or why not.
 func (u *ups) judge() {
 	m := &u.mem
-	rules := []func() (Reason, string){
-		u.judgeFSD, u.judgeTimer, u.judgeLB, u.judgeRuntime, u.judgeCharge, u.judgeTime, u.judgeSilence, u.judgeMetrics,
+	if u.maint != nil {
+		m.Doomed, u.why = ReasonNone, u.maintained()
+		return
 	}
-	if !u.heard() {
-		rules = []func() (Reason, string){u.judgeSilence}
-	}
-	for _, rule := range rules {
-		reason, why := rule()
+	heard := u.heard()
+	for _, rule := range dooms {
+		if !heard && rule.rule != RuleSilence && rule.rule != RuleSilentLine || u.pol.off(rule.rule) {
+			continue
+		}
+		reason, why := rule.judge(u)
 		if reason == ReasonNone {
 			continue
 		}
@@ -32,9 +50,17 @@ func (u *ups) judge() {
 	case !u.doomed():
 		m.DoomedAt = u.now
 	}
-	if u.heard() || u.doom != ReasonNone { // else what was remembered waits
+	if heard || u.doom != ReasonNone { // else what was remembered waits
 		m.Doomed = u.doom
 	}
+}
+
+// doomNow finds the feed doomed by what is known of others.
+func (u *ups) doomNow(reason Reason) {
+	if !u.doomed() {
+		u.mem.DoomedAt = u.now
+	}
+	u.doom, u.mem.Doomed = reason, reason
 }
 
 // doomed reports whether the feed was doomed in the decision before.
@@ -63,7 +89,7 @@ func (u *ups) judgeFSD() (Reason, string) {
 // stands reports whether a trouble is confirmed and still there. For a feed that is
 // doomed already it has to be gone for riseHold: a rise does not extend a deadline.
 func (u *ups) stands(r *Run) bool {
-	return r.confirmed(u.cfg) && (!r.Good.Set || u.doomed())
+	return r.confirmed(u.confirming()) && (!r.Good.Set || u.doomed())
 }
 
 func (u *ups) judgeLB() (Reason, string) {
@@ -136,7 +162,7 @@ func (u *ups) judgeMetrics() (Reason, string) {
 
 // offPersists reports whether OFF stood in every reading for long enough.
 func (u *ups) offPersists() bool {
-	return u.mem.Off.Set && u.stillTrue() && u.mem.Last.At-u.mem.Off.At >= u.cfg.OffConfirmS.D()
+	return u.mem.Off.Set && u.maint == nil && !u.pol.off(RulePath) && u.stillTrue() && u.mem.Last.At-u.mem.Off.At >= u.cfg.OffConfirmS.D()
 }
 
 // fast reports whether the UPS should be asked as often as on battery.
@@ -161,7 +187,7 @@ func (u *ups) view() UPSView {
 	m := &u.mem
 	v := UPSView{
 		UPS: u.name, Line: u.line(), OnBattery: m.OnBattery.Set, Available: u.availableAt(), Source: m.Source,
-		Doomed: u.doom, Lost: u.lost, Why: u.why,
+		Doomed: u.doom, Lost: u.lost, Maintenance: u.maint != nil, Why: u.why,
 	}
 	if m.OnBattery.Set {
 		v.OnBatterySince = m.OnBattery.At

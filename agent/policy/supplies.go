@@ -1,110 +1,66 @@
 package policy
 
-import (
-	"slices"
-	"time"
-
-	"github.com/dodai-agent/dodai"
-)
-
-// supply is one way power reaches this server: a power supply of a configured path, or
-// without wiring simply a UPS.
+// supply is one power supply of this server, or without wiring simply a UPS.
 type supply struct {
-	psu, feed string
-	ups       *ups // nil: straight from the mains, or a UPS that is not configured
+	psu    string
+	inputs []input // several: a transfer switch stands before it
 
-	doomed bool
+	doomed bool // nothing will be left of its inputs, and a battery is what ends
 	lost   bool // no input now
 	failed bool // the supply itself is broken
 }
 
+// input is one way power reaches a supply.
+type input struct {
+	feed string
+	ups  *ups // nil: straight from the mains, or a UPS that is not configured
+	dead bool // the circuit is, or the output of the UPS
+}
+
 func (s *supply) healthy() bool { return !s.doomed && !s.lost && !s.failed }
 
-// suppliesOf lists the supplies: one per path, or one per UPS where no wiring is known.
-func suppliesOf(s *dodai.Snapshot, upses []*ups) []supply {
-	var out []supply
-	if len(s.Paths) == 0 {
-		for _, u := range upses {
-			out = append(out, supply{ups: u})
+// healthy reports whether the input is there, and will be.
+func (i *input) healthy() bool {
+	return !i.dead && (i.ups == nil || i.ups.doom == ReasonNone)
+}
+
+// suppliesOf lists the supplies: those of the configured paths, or one per UPS that feeds
+// no other where no wiring is known.
+func (d *decider) suppliesOf() []supply {
+	if len(d.s.Paths) == 0 {
+		out := make([]supply, 0, len(d.upses))
+		for _, u := range d.upses {
+			if !d.feedsUPS(u) {
+				out = append(out, supply{inputs: []input{{ups: u}}})
+			}
 		}
 		return out
 	}
-	for _, p := range s.Paths {
-		w := supply{psu: p.PSU, feed: p.Feed}
-		for _, u := range upses {
-			if u.name == p.UPS {
-				w.ups = u
-			}
-		}
-		out = append(out, w)
-	}
-	return out
-}
-
-// observe takes a new reading of this server's supplies into the memory.
-func (m *PSUMemory) observe(d *dodai.DeviceState, booted time.Duration, cfg *Config) {
-	if d.Reading == nil || m.Read == mark(d.At) && m.Polls == d.Polls {
-		return
-	}
-	if m.Read.Set && m.Read.At < booted {
-		*m = PSUMemory{}
-	}
-	var lost, good, failed []string
-	for _, p := range d.Reading.PSUs {
-		switch {
-		case p.State == dodai.PSUAbsent:
-			failed = append(failed, p.ID, p.Name)
+	out := make([]supply, 0, len(d.s.Paths))
+	for _, p := range d.s.Paths {
+		in := input{feed: p.Feed, ups: d.byName(p.UPS)}
+		if at := indexOf(out, p.PSU); at >= 0 && !d.pol.off(RuleSwitch) {
+			out[at].inputs = append(out[at].inputs, in)
 			continue
-		case p.Input == dodai.InputLost, p.State == dodai.PSUInputLost:
-			lost = append(lost, p.ID)
-			continue
-		case p.State == dodai.PSUFailed:
-			failed = append(failed, p.ID, p.Name)
 		}
-		good = append(good, p.ID) // has not lost its input, at least
-	}
-	all := len(lost) > 0 && len(good) == 0
-	if all {
-		m.All.see(true, false, d.At, cfg)
-	} else {
-		m.All = Run{}
-	}
-	m.Lost = lossesAfter(m.Lost, lost, !all, d.At, cfg)
-	m.Good, m.Failed = inputsGood(d.Reading.PSUs), failed
-	m.Read, m.Polls = mark(d.At), d.Polls
-}
-
-// lossesAfter counts a reading in which the supplies lost have no input. One is
-// believed once confirmed, unless every input is reported lost: the host lives.
-func lossesAfter(before []SupplyLoss, lost []string, believable bool, at time.Duration, cfg *Config) []SupplyLoss {
-	var out []SupplyLoss
-	for _, id := range lost {
-		l := SupplyLoss{ID: id}
-		if i := slices.IndexFunc(before, func(b SupplyLoss) bool { return b.ID == id }); i >= 0 {
-			l = before[i]
-		}
-		l.Run.see(true, false, at, cfg)
-		l.Believed = l.Believed || believable && l.Run.confirmed(cfg)
-		out = append(out, l)
+		out = append(out, supply{psu: p.PSU, inputs: []input{in}})
 	}
 	return out
 }
 
-func inputsGood(psus []dodai.PSU) []string {
-	var out []string
-	for _, p := range psus {
-		if p.Input == dodai.InputOK && p.State != dodai.PSUInputLost && p.State != dodai.PSUFailed && p.State != dodai.PSUAbsent {
-			out = append(out, p.ID)
+func indexOf(list []supply, psu string) int {
+	for i := range list {
+		if list[i].psu == psu && psu != "" {
+			return i
 		}
 	}
-	return out
+	return -1
 }
 
-// loss finds what is remembered of a supply by its id.
-func (m *PSUMemory) loss(id string) *SupplyLoss {
-	for i := range m.Lost {
-		if m.Lost[i].ID == id {
-			return &m.Lost[i]
+func (d *decider) byName(name string) *ups {
+	for _, u := range d.upses {
+		if u.name == name {
+			return u
 		}
 	}
 	return nil
@@ -114,121 +70,57 @@ func (m *PSUMemory) loss(id string) *SupplyLoss {
 func (d *decider) judgeSupplies() {
 	d.witnessPSUs()
 	d.directFeeds()
-	// An output that is off cannot keep this host alive. If nothing else does, the
-	// report is false.
-	alive := false
+	d.judgeOff()
+	d.judgeSeries()
+	d.judgeLoadShift()
 	for i := range d.supplies {
 		w := &d.supplies[i]
-		w.doomed = w.ups != nil && w.ups.doom != ReasonNone
-		alive = alive || !w.lost && !w.failed && !d.off(w)
+		healthy, gone := 0, 0
+		for j := range w.inputs {
+			if w.inputs[j].healthy() {
+				healthy++
+			}
+			if w.inputs[j].dead {
+				gone++
+			}
+		}
+		w.lost = w.lost || gone == len(w.inputs)
+		w.doomed = healthy == 0 && w.energy() != nil
+	}
+}
+
+// energy is the UPS whose doom came last among those of the supply; nil: none is doomed.
+func (s *supply) energy() *ups {
+	var latest *ups
+	for i := range s.inputs {
+		if u := s.inputs[i].ups; u != nil && u.doom != ReasonNone && (latest == nil || u.mem.DoomedAt > latest.mem.DoomedAt) {
+			latest = u
+		}
+	}
+	return latest
+}
+
+// judgeOff takes the word of UPSes that say OFF for good. An output that is off cannot keep
+// this host alive: if nothing else does, the report is false.
+func (d *decider) judgeOff() {
+	alive := d.pol.off(RuleHostLives)
+	for i := range d.supplies {
+		w := &d.supplies[i]
+		for j := range w.inputs {
+			alive = alive || !w.lost && !w.failed && !w.inputs[j].dead && !d.off(w, &w.inputs[j])
+		}
 	}
 	for i := range d.supplies {
 		w := &d.supplies[i]
-		if alive && d.off(w) && !w.lost {
-			w.lost = true
-			if w.doomed = w.ups.doom != ReasonNone; !w.doomed {
-				w.ups.why = "has said OFF for " + secs(w.ups.mem.Off.since(d.now)) + ": this feed is lost"
+		for j := range w.inputs {
+			u := w.inputs[j].ups
+			if !alive || w.lost || !d.off(w, &w.inputs[j]) {
+				continue
 			}
-		}
-		if w.lost && w.ups != nil {
-			w.ups.lost = true
-		}
-	}
-}
-
-// off reports whether the UPS says OFF for good and no good input speaks against it.
-func (d *decider) off(w *supply) bool {
-	return w.ups != nil && w.ups.offPersists() && !d.inputGood(w.psu, w.ups.mem.Off.At)
-}
-
-// inputGood reports whether the supply said that its input is good, at since or later
-// and not too long ago.
-func (d *decider) inputGood(psu string, since time.Duration) bool {
-	for _, dev := range d.s.OfKind(dodai.KindPSUs) {
-		m := d.mem.PSUs[dev.Name]
-		if m.Read.At >= since && dev.Quality(d.now) == dodai.QualityFresh && slices.Contains(m.Good, psu) && psu != "" {
-			return true
-		}
-	}
-	return false
-}
-
-// witnessPSUs applies what the supplies themselves say of their inputs.
-func (d *decider) witnessPSUs() {
-	for _, dev := range d.s.OfKind(dodai.KindPSUs) {
-		m := d.mem.PSUs[dev.Name]
-		if m.Read.At < d.s.AgentStartedAt && !dev.Answered() {
-			continue // not asked yet since the agent started
-		}
-		if m.All.confirmed(d.cfg) {
-			d.psuLie = dev.Name
-		}
-		for i := range d.supplies {
-			w := &d.supplies[i]
-			if l := m.loss(w.psu); l != nil && l.Believed {
-				w.lost = true
-				if w.ups != nil && w.ups.doom == ReasonNone {
-					w.ups.why = "power supply " + w.psu + " reports that it has no input"
-				}
+			w.inputs[j].dead, u.lost = true, true
+			if u.doom == ReasonNone {
+				u.why = "has said OFF for " + secs(u.mem.Off.since(d.now)) + ": this feed is lost"
 			}
-			w.failed = w.failed || w.psu != "" && slices.Contains(m.Failed, w.psu)
-			d.fastPSU(dev.Name, m)
-		}
-	}
-}
-
-// fastPSU asks for the supplies more often while a lost input is not confirmed yet.
-func (d *decider) fastPSU(name string, m PSUMemory) {
-	for _, l := range m.Lost {
-		if !l.Believed && !m.All.confirmed(d.cfg) {
-			d.fast[name] = true
-		}
-	}
-}
-
-// directFeeds finds supplies that hang on the mains themselves dead when a UPS on the
-// same circuit runs from its battery, unless they have said since that their input is good.
-func (d *decider) directFeeds() {
-	for i := range d.supplies {
-		w := &d.supplies[i]
-		if w.ups != nil || w.feed == "" {
-			continue
-		}
-		if dead := d.feedDead(w.feed); dead.Set && !d.inputGood(w.psu, dead.At) {
-			w.lost = true
-		}
-	}
-}
-
-// feedDead is since when the circuit's mains have been gone by the word of a UPS. One that
-// fell silent since has not taken it back.
-func (d *decider) feedDead(feed string) Mark {
-	for _, p := range d.s.Paths {
-		if p.Feed != feed {
-			continue
-		}
-		for _, u := range d.upses {
-			if u.name == p.UPS && u.mem.running() && u.stillTrue() {
-				return u.mem.Transfer
-			}
-		}
-	}
-	return Mark{}
-}
-
-// infer takes a UPS for being on battery that went silent just when another one on the
-// same circuit lost its mains.
-func (d *decider) infer(u *ups) {
-	if !u.silent() || u.mem.Line != LinePresent {
-		return
-	}
-	for _, p := range d.s.Paths {
-		if p.UPS != u.name || p.Feed == "" {
-			continue
-		}
-		dead := d.feedDead(p.Feed)
-		if gap := dead.At - u.heardAt(); dead.Set && gap > -u.stale() && gap < 2*u.stale() {
-			u.inferred = dead
 		}
 	}
 }

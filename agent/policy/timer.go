@@ -92,7 +92,7 @@ func (u *ups) noteTimer(f Facts) {
 	case !c.Read.Set:
 	case f.At-c.Read.At > u.stale():
 		m.Timer, c.Falls = Mark{}, 0
-	case c.Falls >= timerFalls:
+	case c.Falls >= timerFalls, c.V >= 0 && u.pol.off(RuleCountdown):
 		if !m.Timer.Set {
 			m.Timer = mark(f.At)
 		}

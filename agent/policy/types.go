@@ -140,6 +140,8 @@ type UPSView struct {
 	Doomed Reason `json:"doomed"`
 	// Lost means that the feed is gone already.
 	Lost bool `json:"lost"`
+	// Maintenance means that an operator works on this UPS: nothing it says counts.
+	Maintenance bool `json:"maintenance,omitempty"`
 	// Why is one sentence on the state of this feed, with the numbers.
 	Why string `json:"why"`
 }
