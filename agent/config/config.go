@@ -29,12 +29,14 @@ type Config struct {
 	// not there is no cause for an alarm.
 	Auto bool `json:"-"`
 
-	Mode   Mode         `json:"mode"`
-	UPS    []Device     `json:"ups,omitempty"`
-	Arrays []Device     `json:"arrays,omitempty"`
-	Disks  []Device     `json:"disks,omitempty"`
-	PSUs   []Device     `json:"psus,omitempty"`
-	PDUs   []Device     `json:"pdus,omitempty"` // PDUs and transfer switches
+	Mode   Mode     `json:"mode"`
+	UPS    []Device `json:"ups,omitempty"`
+	Arrays []Device `json:"arrays,omitempty"`
+	Disks  []Device `json:"disks,omitempty"`
+	PSUs   []Device `json:"psus,omitempty"`
+	PDUs   []Device `json:"pdus,omitempty"` // PDUs and transfer switches
+	// Wiring has a line for each way power comes to a supply: several of one supply are
+	// the inputs of a transfer switch before it.
 	Wiring []dodai.Path `json:"wiring,omitempty"`
 
 	Host     Host     `json:"host,omitzero"`
@@ -70,6 +72,7 @@ type Device struct {
 	Address string            `json:"address,omitempty"` // the driver's option of that name
 	Options map[string]string `json:"options,omitempty"` // as written
 	Poll    Duration          `json:"poll,omitempty"`    // 0: the driver's own
+	FedBy   string            `json:"fed_by,omitempty"`  // the UPS this UPS takes its input from; empty: the mains
 
 	// Kind is what the list it stands in holds. A device below pdus may turn out to
 	// be a transfer switch once it has answered.

@@ -26,9 +26,11 @@ type decoder struct {
 
 	devices     map[string]position // by name
 	modeAt      position
-	wiringAt    []position // of each of cfg.Wiring
-	minSupplies *position  // where policy.min_supplies was given
-	inline      position   // of a secret that stands in the file itself
+	fedByAt     map[string]position // of the value of fed_by, by the name of the UPS
+	wiringAt    []position          // of each of cfg.Wiring
+	wiringBad   bool                // a line of it is missing there
+	minSupplies *position           // where policy.min_supplies was given
+	inline      position            // of a secret that stands in the file itself
 }
 
 func (d *decoder) problem(p position, what, want, example string) {
@@ -94,9 +96,15 @@ func (d *decoder) twice(seen map[string]position, key string, pos position) bool
 	return again
 }
 
-// moved tells where keys belong that are often looked for elsewhere.
-var moved = map[string]string{
-	"need_s": "shutdown.need", "reserve_s": "shutdown.reserve", "poll_line_s": "poll of the device",
+const (
+	needExample  = "shutdown: {need: 120s, reserve: 60s}"
+	fedByExample = "ups: [{name: rack, driver: nut, fed_by: room}]"
+)
+
+// moved tells where keys belong that are often looked for elsewhere, with an example.
+var moved = map[string][2]string{
+	"need_s": {"shutdown.need", needExample}, "reserve_s": {"shutdown.reserve", needExample}, "poll_line_s": {"poll of the device", needExample},
+	"fed_by": {"fed_by of a device below ups", fedByExample},
 }
 
 func (d *decoder) unknownKey(pos position, key, where string, fields []field) {
@@ -106,7 +114,7 @@ func (d *decoder) unknownKey(pos position, key, where string, fields []field) {
 	}
 	what := fmt.Sprintf("unknown key %q in %s", key, where)
 	if to, ok := moved[key]; ok {
-		d.problem(pos, what, to+" instead", "shutdown: {need: 120s, reserve: 60s}")
+		d.problem(pos, what, to[0]+" instead", to[1])
 		return
 	}
 	example := fields[0].example

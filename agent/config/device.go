@@ -49,6 +49,7 @@ type entry struct {
 	keys    map[string]position // of its keys
 	options map[string]position // of its options' keys
 	values  map[string]position // of its options' values, and of port and address
+	fedByAt position            // of the value of fed_by
 	bad     bool                // has a mistake already that makes others
 }
 
@@ -68,19 +69,24 @@ func (d *decoder) device(section string, kind dodai.Kind, n ast.Node) Device {
 		}
 	}
 	before := len(d.problems)
-	e.keys = d.object(n, section, []field{
+	fields := []field{
 		{"name", "name: u1", d.name(&e.Name)},
 		{"driver", "driver: megatec", value("driver", d.text("driver", "megatec", &e.Driver))},
 		{"port", "port: /dev/ttyS0", value("port", d.text("port", "/dev/ttyS0", &e.Port))},
 		{"address", `address: "127.0.0.1:161"`, value("address", d.text("address", `"127.0.0.1:161"`, &e.Address))},
 		{"options", "options: {baud: 2400}", d.options(e)},
 		{"poll", "poll: 2s", d.duration("poll", minPoll, maxPoll, "2s", &e.Poll)},
-	})
+	}
+	if kind == dodai.KindUPS {
+		fields = append(fields, d.fedBy(e))
+	}
+	e.keys = d.object(n, section, fields)
 	d.required(n, "a device in "+section, e.keys, "name", "name: u1")
 	d.required(n, "a device in "+section, e.keys, "driver", "driver: megatec")
 	e.bad = len(d.problems) > before
 	if at, ok := e.keys["name"]; ok && e.Name != "" {
 		d.unique(e.Name, at)
+		d.fedByAt[e.Name] = e.fedByAt
 	}
 	if e.Driver != "" {
 		d.driver(section, e)

@@ -19,7 +19,7 @@ type place struct {
 
 var places = []place{
 	{"the file", "%s%s", "", map[string]string{"wiring": "ups: [{name: u1, driver: nut}]\n"}},
-	{"ups", "ups: [{%s%s}]", "name: u, driver: megatec, port: /dev/x, ", map[string]string{"address": "name: u, driver: snmp, "}},
+	{"ups", "ups: [{name: room, driver: nut}, {%s%s}]", "name: u, driver: megatec, port: /dev/x, ", map[string]string{"address": "name: u, driver: snmp, "}},
 	{"wiring", "ups: [{name: u1, driver: nut}]\nwiring: [{%s%s}]", `psu: "1", ups: u1, `, nil},
 	{"host", "host: {%s%s}", "", nil},
 	{"shutdown", "shutdown: {%s%s}", "", nil},

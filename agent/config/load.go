@@ -62,7 +62,7 @@ func namesKnownTo(find func(string) (drivers.Factory, bool)) []string {
 }
 
 func newDecoder(name string, find func(string) (drivers.Factory, bool), names []string) *decoder {
-	return &decoder{file: name, cfg: base(), find: find, names: names, devices: map[string]position{}, modeAt: position{1, 1}}
+	return &decoder{file: name, cfg: base(), find: find, names: names, devices: map[string]position{}, fedByAt: map[string]position{}, modeAt: position{1, 1}}
 }
 
 func (d *decoder) run(data []byte, last func()) (*Config, error) {

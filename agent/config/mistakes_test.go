@@ -18,7 +18,7 @@ var mistakes = []struct {
 	// Keys.
 	{"unknown section", "pollicy: {}", []string{`f:1:1: unknown key "pollicy" in the file (did you mean "policy"?): want one of ups, arrays,`}},
 	{"unknown key", "ups:\n  - name: u1\n    drivr: megatec", []string{`f:2:5: a device in ups without "driver": want driver, for example driver: megatec`,
-		`f:3:5: unknown key "drivr" in ups (did you mean "driver"?): want one of name, driver, port, address, options, poll, for example driver: megatec`}},
+		`f:3:5: unknown key "drivr" in ups (did you mean "driver"?): want one of name, driver, port, address, options, poll, fed_by, for example driver: megatec`}},
 	{"key like no other", "xyzzy: 1", []string{`f:1:1: unknown key "xyzzy" in the file: want one of`}},
 	{"key twice", "mode: observe\nmode: armed", []string{`f:2:1: key "mode" again, after line 1: want each key once`}},
 	{"need in policy", "policy: {need_s: 180}", []string{`f:1:10: unknown key "need_s" in policy: want shutdown.need instead, for example shutdown: {need: 120s, reserve: 60s}`}},

@@ -3,8 +3,6 @@ package config
 import (
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -106,17 +104,9 @@ func (d *decoder) set(n ast.Node, key string, v reflect.Value, f float64, exampl
 func (d *decoder) together() {
 	c := d.cfg
 	c.Policy.Need, c.Policy.Reserve = c.Shutdown.Need.D(), c.Shutdown.Reserve.D()
+	d.links()
+	d.wiring()
 	d.supplies()
-	fed := map[string]bool{}
-	for i, p := range c.Wiring {
-		fed[p.UPS] = true
-		d.wired(p.UPS, p.Outlet, d.wiringAt[i])
-	}
-	for _, u := range c.UPS {
-		if len(c.Wiring) > 0 && !fed[u.Name] && u.Name != "" {
-			d.warn(d.devices[u.Name], "ups "+u.Name+" feeds no power supply in the wiring", "a line for each supply it feeds", "wiring: [{psu: \"10.1\", ups: "+u.Name+"}]")
-		}
-	}
 }
 
 // supplies refuses to be armed on a guess: with several UPSes, a feed that exists only
@@ -124,29 +114,34 @@ func (d *decoder) together() {
 func (d *decoder) supplies() {
 	c := d.cfg
 	n := len(c.UPS)
-	if c.Mode == Armed && n > 1 && len(c.Wiring) == 0 && d.minSupplies == nil {
+	if c.Mode == Armed && n > 1 && len(c.Wiring) == 0 && d.minSupplies == nil && !d.wiringBad {
 		d.problem(d.modeAt, fmt.Sprintf("mode is armed with %d UPSes, and nothing says how many of them the host needs", n),
 			"wiring, or policy.min_supplies", "policy: {min_supplies: 1}")
 	}
 	if c.Mode == Armed && n == 0 {
 		d.warn(d.modeAt, "mode is armed without a UPS: there is nothing to decide from", "a UPS", "ups: [{name: u1, driver: megatec, port: /dev/ttyS0}]")
 	}
-	if d.minSupplies != nil && n > 0 && c.Policy.MinSupplies > n {
-		d.problem(*d.minSupplies, fmt.Sprintf("min_supplies is %d with %d UPSes: the host would be shut down at once", c.Policy.MinSupplies, n),
-			fmt.Sprintf("at most %d", n), "min_supplies: 1")
+	if d.minSupplies != nil && !d.wiringBad {
+		d.enough(*d.minSupplies)
 	}
 }
 
-func (d *decoder) wired(ups, outlet string, at position) {
+// enough refuses to need more than there is: power supplies where the wiring names them,
+// else UPSes that this host may hang on.
+func (d *decoder) enough(at position) {
 	c := d.cfg
-	names := deviceNames(c.UPS)
-	if ups != "" && !slices.Contains(names, ups) {
-		d.problem(at, fmt.Sprintf("wiring names the unknown UPS %q%s", ups, Meant(ups, names)), "the name of a UPS below ups", "ups: "+firstOf(first(names), "u1"))
+	n, of := len(c.wired()), "power supplies in the wiring"
+	if n == 0 {
+		n, of = len(c.UPS), "UPSes"
+		for _, u := range c.UPS {
+			if c.feeds(u.Name) {
+				n, of = n-1, "UPSes that feed no other one"
+			}
+		}
 	}
-	pdu, _, numbered := strings.Cut(outlet, "/")
-	names = deviceNames(c.PDUs)
-	if numbered && len(names) > 0 && !slices.Contains(names, pdu) {
-		d.problem(at, fmt.Sprintf("wiring names the unknown PDU %q%s", pdu, Meant(pdu, names)), "the name of a device below pdus", "outlet: "+names[0]+"/3")
+	if n > 0 && c.Policy.MinSupplies > n {
+		d.problem(at, fmt.Sprintf("min_supplies is %d with %d %s: the host would be shut down at once", c.Policy.MinSupplies, n, of),
+			fmt.Sprintf("at most %d", n), "min_supplies: 1")
 	}
 }
 

@@ -88,6 +88,7 @@ func (d *decoder) path(n ast.Node) {
 		{"ups", "ups: u1", d.text("ups", "u1", &p.UPS)},
 		{"feed", "feed: A", d.text("feed", "A", &p.Feed)},
 	})
+	defer func() { d.wiringBad = d.wiringBad || len(d.problems) > before }()
 	if len(d.problems) > before {
 		return
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +19,10 @@ func checkCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration without touching a device",
-		Args:  exactly(0, "none"),
+		Long: `Reads the configuration and the files it names, and touches no device. It reports every
+mistake with its place and warns of what is probably not meant. When all is in order it
+says in words what hangs on what. The exit status is 2 when there is a mistake.`,
+		Args: exactly(0, "none"),
 	}
 	path := cmd.Flags().String("config", defaultConfig, "configuration file")
 	asJSON := jsonFlag(cmd)
@@ -37,11 +42,17 @@ func checkCmd() *cobra.Command {
 		if *asJSON {
 			return printJSON(cmd.OutOrStdout(), cfg)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: in order, mode %s, %d devices, %d steps, %d hooks\n",
-			*path, cfg.Mode, len(cfg.AllDevices()), len(cfg.Shutdown.Steps), len(cfg.Hooks))
-		return err
+		return summarise(cmd.OutOrStdout(), *path, cfg)
 	}
 	return cmd
+}
+
+// summarise writes what was read in one line, and in words what hangs on what.
+func summarise(w io.Writer, path string, cfg *config.Config) error {
+	lines := append([]string{fmt.Sprintf("%s: in order, mode %s, %d devices, %d steps, %d hooks",
+		path, cfg.Mode, len(cfg.AllDevices()), len(cfg.Shutdown.Steps), len(cfg.Hooks))}, cfg.WiringText()...)
+	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
+	return err
 }
 
 // problemsOf is what --json prints: a file that cannot be read is one problem as well.
