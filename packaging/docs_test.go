@@ -73,7 +73,7 @@ func TestDocumentedScenario(t *testing.T) {
 	}
 	var why strings.Builder
 	for seed := range uint64(10) {
-		opts := drill.SimulateOptions{Seed: seed, Jitter: true, FailRate: 0.1, Violations: &why}
+		opts := drill.SimulateOptions{Seed: &seed, Jitter: new(true), FailRate: new(0.1), Violations: &why}
 		if ok, err := drill.Simulate(t.Context(), io.Discard, []string{path}, opts); err != nil || !ok {
 			t.Errorf("seed %d: %v %s", seed, err, why.String())
 		}

@@ -19,7 +19,7 @@ func Interlocks(level Level, s *dodai.Snapshot, d policy.Decision) []string {
 	if level == Tabletop {
 		return nil
 	}
-	var why []string
+	why := maintenanceInterlocks(s)
 	why = append(why, powerInterlocks(s, d)...)
 	for _, dev := range s.Devices {
 		if q := dev.Quality(s.At); q != dodai.QualityFresh {
@@ -27,6 +27,18 @@ func Interlocks(level Level, s *dodai.Snapshot, d policy.Decision) []string {
 			continue
 		}
 		why = append(why, readingInterlocks(dev.Reading)...)
+	}
+	return why
+}
+
+// maintenanceInterlocks are about UPSes that are worked on. A drill plays its outage on all
+// of them, and one that is worked on neither says nor does what it will after that.
+func maintenanceInterlocks(s *dodai.Snapshot) []string {
+	var why []string
+	for _, dev := range s.OfKind(dodai.KindUPS) {
+		if m := s.MaintenanceOf(dev.Name, s.At); m != nil {
+			why = append(why, fmt.Sprintf("%s is in maintenance for another %v: %s", dev.Name, (m.Until-s.At).Round(time.Second), m.Reason))
+		}
 	}
 	return why
 }
@@ -79,6 +91,9 @@ func readingInterlocks(r *dodai.Reading) []string {
 func Disturbed(s *dodai.Snapshot, d policy.Decision, began time.Duration) string {
 	if d.Shutdown {
 		return "a real shutdown has been decided: " + d.Explanation
+	}
+	if why := maintenanceInterlocks(s); len(why) > 0 {
+		return why[0]
 	}
 	for _, u := range d.UPSes {
 		if u.OnBattery || u.Lost || u.Doomed != policy.ReasonNone {

@@ -57,6 +57,15 @@ func TestInterlocks(t *testing.T) {
 		{"doomed", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].Doomed = policy.ReasonFSD }, "u1 is not in order"},
 		{"line unknown", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes[0].Line = policy.LineUnknown }, "u1 is not in order"},
 		{"going down", func(_ *dodai.Snapshot, d *policy.Decision) { d.Shutdown, d.Explanation = true, "no time left" }, "decided: no time left"},
+		{"maintenance", func(s *dodai.Snapshot, _ *policy.Decision) {
+			s.Maintenance = []dodai.Maintenance{{UPS: "u1", Until: time.Hour, Reason: "battery swap"}}
+		}, "u1 is in maintenance for another 59m0s: battery swap"},
+		{"maintenance that is over", func(s *dodai.Snapshot, _ *policy.Decision) {
+			s.Maintenance = []dodai.Maintenance{{UPS: "u1", Until: s.At}}
+		}, ""},
+		{"maintenance of a UPS that is not there", func(s *dodai.Snapshot, _ *policy.Decision) {
+			s.Maintenance = []dodai.Maintenance{{UPS: "u7", Until: time.Hour}}
+		}, ""},
 		{"no UPS", func(_ *dodai.Snapshot, d *policy.Decision) { d.UPSes = nil }, "no UPS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -88,6 +97,9 @@ func TestDisturbed(t *testing.T) {
 		{"silent before it began", func(s *dodai.Snapshot, _ *policy.Decision) { s.At, s.Devices[2].At = 0, -time.Hour }, ""},
 		{"really going down", func(_ *dodai.Snapshot, d *policy.Decision) { d.Shutdown = true }, "real shutdown"},
 		{"a UPS falls silent", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].At = 0 }, "u1 has not been heard"},
+		{"maintenance declared", func(s *dodai.Snapshot, _ *policy.Decision) {
+			s.Maintenance = []dodai.Maintenance{{UPS: "u1", Since: s.At, Until: time.Hour, Reason: "battery swap"}}
+		}, "u1 is in maintenance for another 59m0s: battery swap"},
 		{"a silent BMC is no reason", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[0].At = -time.Hour }, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

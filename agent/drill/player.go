@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,10 +22,18 @@ type PlayOptions struct {
 	FailRate   float64 // part of the reads that fail, each attempt on its own; 0 to 1
 	ClockSteps bool    // the wall clock is stepped by up to an hour either way, again and again
 
-	// Config, when not nil, replaces the scenario's own policy, and Factors are the
-	// learned factors of policy.Policy, by UPS name.
-	Config  *policy.Config
-	Factors map[string]float64
+	// Brief tells only whether, when and why the host has to go down: the play ends with
+	// the decision, and the result has no time line, alerts, boot hold nor power cycle.
+	Brief bool
+	// Without switches rules of the policy off.
+	Without map[policy.Rule]bool
+	// Observe, when not nil, is called for each read that is tried, with the time since
+	// the start and what came; r is nil when the read failed. The poll before the start
+	// comes first, with its negative time. r must not be changed.
+	Observe func(device string, at time.Duration, r *dodai.Reading)
+
+	// Config, when not nil, replaces the scenario's own policy.
+	Config *policy.Config
 
 	// Start, when not nil, is the snapshot to start from: its devices say what they say
 	// there until the scenario says otherwise, and time goes on from its At. Memory is
@@ -46,6 +55,8 @@ type Result struct {
 	BootHold   bool             `json:"boot_hold"`
 	PowerCycle bool             `json:"power_cycle"`
 
+	// At is AtS, exactly; meaningless where nothing was decided.
+	At time.Duration `json:"-"`
 	// Decision is the one to go down; without one it is the last that was made.
 	Decision policy.Decision `json:"-"`
 	// DetectedS is when the first event or alert came; nil: there was none.
@@ -66,21 +77,21 @@ type player struct {
 	rng  *rand.Rand
 	pol  policy.Policy
 
-	base    time.Duration // monotonic instant of the scenario's start
-	now     time.Duration // from the start
-	wall    time.Time     // at the start, with all steps of the clock
-	step    time.Duration // next random step of the clock
-	bind    map[string]string
-	psuLost map[string]bool // by UPS of the scenario
+	base time.Duration // monotonic instant of the scenario's start
+	now  time.Duration // from the start
+	wall time.Time     // at the start, with all steps of the clock
+	step time.Duration // next random step of the clock
+	bind map[string]string
 
 	running bool
 	off     time.Duration // when the host is off, after the decision; 0: it is up
+	// snap is the player's own and changes in place: Decide keeps nothing of it.
 	snap    *dodai.Snapshot
 	mem     policy.Memory
 	saved   []byte // the memory while no agent runs
 	devices []*playedDevice
 	last    policy.Decision
-	events  []happening
+	events  []Happening
 	out     Result
 }
 
@@ -90,6 +101,11 @@ type playedDevice struct {
 	begin    *dodai.Reading // what it says where the scenario says nothing
 	schedule collectors.Schedule
 	next     time.Duration
+
+	// reading and reachable are the latest answer, which stands until then.
+	reading   *dodai.Reading
+	reachable bool
+	until     time.Duration
 }
 
 // Play plays the scenario on virtual time, through the policy and the schedule that the
@@ -98,22 +114,22 @@ type playedDevice struct {
 func Play(ctx context.Context, s *Scenario, opts PlayOptions) (Result, error) {
 	p := &player{
 		s: s, opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 0x646f646169)),
-		base: playFrom, wall: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), psuLost: map[string]bool{},
+		base: playFrom, wall: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC),
 		running: true, mem: opts.Memory, events: s.events,
 		out: Result{ID: s.ID, Reason: policy.ReasonNone, Alerts: []policy.AlertID{}},
 	}
-	p.pol = policy.Policy{Config: s.Config, Factors: opts.Factors}
+	p.pol = policy.Policy{Config: s.Config, Without: opts.Without}
 	if opts.Config != nil {
 		p.pol.Config = *opts.Config
 	}
 	if err := p.setUp(); err != nil {
 		return Result{}, fmt.Errorf("play %s: %w", s.ID, err)
 	}
-	for {
-		if err := ctx.Err(); err != nil {
-			return Result{}, err
+	for i := 0; ; i++ {
+		if i%64 == 0 && ctx.Err() != nil {
+			return Result{}, ctx.Err()
 		}
-		if !p.advance() {
+		if !p.advance() || opts.Brief && p.out.Shutdown {
 			break
 		}
 	}
@@ -149,9 +165,13 @@ func (p *player) setUp() error {
 func (p *player) lookBack() {
 	for _, d := range p.devices {
 		d.state.Reading, _ = p.read(d)
+		p.observe(d, d.next-d.schedule.Line, d.state.Reading)
+		if d.state.Reading == nil {
+			continue
+		}
 		d.state.At, d.state.Polls = p.base+d.next-d.schedule.Line, 1
-		p.snap = p.snap.With(new(d.state), p.base, p.wall)
 	}
+	p.snap.At, p.snap.Wall = p.base, p.wall
 }
 
 // advance goes to the next instant at which something happens, and does it. It returns
@@ -159,7 +179,7 @@ func (p *player) lookBack() {
 func (p *player) advance() bool {
 	t := p.s.End + 1
 	if len(p.events) > 0 {
-		t = min(t, p.events[0].at)
+		t = min(t, p.events[0].At)
 	}
 	if p.alive() {
 		for _, d := range p.devices {
@@ -176,7 +196,7 @@ func (p *player) advance() bool {
 		return false
 	}
 	p.now = max(t, p.now)
-	for len(p.events) > 0 && p.events[0].at <= p.now {
+	for len(p.events) > 0 && p.events[0].At <= p.now {
 		p.happen(p.events[0])
 		p.events = p.events[1:]
 	}
@@ -228,39 +248,49 @@ func (p *player) poll(d *playedDevice) {
 	if p.opts.FailRate > 0 && p.rng.Float64() < p.opts.FailRate {
 		ok = false
 	}
-	st := d.state
+	st := &d.state
 	if ok {
 		st.Reading, st.At, st.Err, st.Failures, st.FailingSince = reading, p.mono(), "", 0, 0
 		st.Polls++
 	} else {
+		reading = nil
 		if st.Failures++; st.Failures == 1 {
 			st.FailingSince = p.mono()
 		}
 		st.Err = "no answer"
 	}
-	d.state = st
-	p.snap = p.snap.With(&st, p.mono(), p.wall.Add(p.now))
+	p.observe(d, p.now, reading)
+	p.snap.At, p.snap.Wall = p.mono(), p.wall.Add(p.now)
 }
 
+func (p *player) observe(d *playedDevice, at time.Duration, r *dodai.Reading) {
+	if p.opts.Observe != nil {
+		p.opts.Observe(d.state.Name, at, r)
+	}
+}
+
+// read is what a device says now. A reading that comes again is the same one.
 func (p *player) read(d *playedDevice) (*dodai.Reading, bool) {
+	if p.s.read != nil {
+		r, ok := p.s.read(d.state.Name, p.now)
+		return r, ok && r != nil
+	}
+	if p.now < d.until {
+		return d.reading, d.reachable
+	}
+	id := p.bind[d.state.Name]
 	if d.state.Kind == dodai.KindPSUs {
-		return p.readPSUs(d), true
+		id = BMC
+		d.reading, d.reachable = p.s.suppliesFrom(d.begin, p.now, p.snap.Paths, p.bind)
+	} else {
+		st := p.s.StateFrom(d.begin, p.now, id)
+		d.reading, d.reachable = &st.Reading, st.Reachable
 	}
-	st := p.s.StateFrom(d.begin, p.now, p.bind[d.state.Name])
-	return &st.Reading, st.Reachable
-}
-
-func (p *player) readPSUs(d *playedDevice) *dodai.Reading {
-	r := d.begin.Clone()
-	r.PSUs = slices.Clone(r.PSUs)
-	for i := range r.PSUs {
-		for _, path := range p.snap.Paths {
-			if path.PSU == r.PSUs[i].ID && p.psuLost[p.bind[path.UPS]] && path.UPS != "" {
-				r.PSUs[i].State, r.PSUs[i].Input = dodai.PSUInputLost, dodai.InputLost
-			}
-		}
+	d.until = math.MaxInt64
+	if tr := p.s.tracks[id]; tr != nil {
+		d.until = tr.steady(p.now)
 	}
-	return r
+	return d.reading, d.reachable
 }
 
 func (p *player) decide() {
@@ -272,13 +302,16 @@ func (p *player) decide() {
 		return
 	}
 	p.out.Shutdown, p.out.Reason, p.out.Decision = true, d.Reason, d
-	p.out.AtS = new(p.seconds())
+	p.out.AtS, p.out.At = new(p.seconds()), p.now
 	p.entry("decision", d.Explanation)
 	p.off = p.now + d.Need + 1
 }
 
 // note writes down what a decision shows.
 func (p *player) note(d policy.Decision) {
+	if p.opts.Brief {
+		return
+	}
 	for _, e := range d.Events {
 		what := string(e.Name)
 		if e.Name == dodai.EventAlertRaised || e.Name == dodai.EventAlertCleared {
@@ -301,29 +334,52 @@ func (p *player) note(d policy.Decision) {
 }
 
 func (p *player) entry(what, text string) {
+	if p.opts.Brief {
+		return
+	}
 	p.out.Timeline = append(p.out.Timeline, Entry{AtS: p.seconds(), What: what, Text: text})
 }
 
 // seconds is the time since the start, in milliseconds' precision.
 func (p *player) seconds() float64 { return math.Round(p.now.Seconds()*1000) / 1000 }
 
-func (p *player) happen(e happening) {
-	switch e.what {
+func (p *player) happen(e Happening) {
+	switch e.What {
 	case "agent_stop":
-		p.entry(e.what, "the agent stops")
+		p.entry(e.What, "the agent stops")
 		p.stop()
 	case "agent_start":
-		p.entry(e.what, "the agent starts")
+		p.entry(e.What, "the agent starts")
 		p.start()
 	case "host_boot":
-		p.entry(e.what, "the host boots")
+		p.entry(e.What, "the host boots")
 		p.stop()
 		p.snap.BootedAt = p.mono()
 		p.start()
 	case "clock_step":
-		p.wall = p.wall.Add(e.step)
-	case "psu_input_lost":
-		p.psuLost[e.ups] = true
+		p.wall = p.wall.Add(e.Step)
+	case "maintenance_on", "maintenance_off":
+		p.maintain(e)
+	}
+}
+
+// maintain declares a maintenance or ends it. The agent decides at once.
+func (p *player) maintain(e Happening) {
+	on := e.What == "maintenance_on"
+	list := slices.Clone(p.snap.Maintenance)
+	for _, name := range p.upsNames() {
+		if e.Device != "" && e.Device != p.bind[name] {
+			continue
+		}
+		list = slices.DeleteFunc(list, func(m dodai.Maintenance) bool { return m.UPS == name })
+		if on {
+			list = append(list, dodai.Maintenance{UPS: name, Since: p.mono(), Until: p.mono() + e.Step, Reason: p.s.ID})
+		}
+	}
+	p.snap.Maintenance = list
+	p.entry(e.What, cmp.Or(e.Device, "every UPS")+": "+map[bool]string{true: "maintenance begins", false: "maintenance ends"}[on])
+	if p.alive() {
+		p.decide()
 	}
 }
 
@@ -348,7 +404,7 @@ func (p *player) start() {
 	for _, d := range p.devices {
 		d.state = dodai.DeviceState{Name: d.state.Name, Kind: d.state.Kind, Driver: d.state.Driver, StaleAfter: d.state.StaleAfter}
 		d.next = p.now
-		snap.Devices = append(snap.Devices, new(d.state))
+		snap.Devices = append(snap.Devices, &d.state)
 	}
 	p.snap = &snap
 }
@@ -356,6 +412,9 @@ func (p *player) start() {
 func (p *player) finish() {
 	if !p.out.Shutdown {
 		p.out.Decision = p.last
+		return
+	}
+	if p.opts.Brief {
 		return
 	}
 	at := time.Duration(*p.out.AtS * float64(time.Second))

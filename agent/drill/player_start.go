@@ -11,9 +11,6 @@ import (
 	"github.com/dodai-agent/dodai/collectors"
 )
 
-// bmc is the device that reports the power supplies of a scenario that has any.
-const bmc = "bmc (scenario)"
-
 func (p *player) schedule() collectors.Schedule {
 	return collectors.Schedule{
 		Line: p.s.PollLine, Battery: p.pol.PollBattS.D(), Retry: p.pol.RetryS.D(), Retries: 3,
@@ -21,24 +18,20 @@ func (p *player) schedule() collectors.Schedule {
 }
 
 // fromDefaults is the site of a scenario that starts from nothing: its UPSes and, where
-// it says anything about power supplies, one supply behind each.
+// it says anything about power supplies, the BMC that tells of them.
 func (p *player) fromDefaults() *dodai.Snapshot {
-	s := &dodai.Snapshot{At: p.base, Wall: p.wall, BootedAt: 0, AgentStartedAt: p.base / 2}
+	s := &dodai.Snapshot{At: p.base, Wall: p.wall, BootedAt: 0, AgentStartedAt: p.base / 2, Paths: p.s.Paths, Links: p.s.Links}
 	p.bind = map[string]string{}
+	begin := new(defaults())
 	for _, id := range p.s.UPSes {
 		p.bind[id] = id
-		p.add(dodai.DeviceState{Name: id, Kind: dodai.KindUPS, Driver: "scenario", StaleAfter: p.staleAfter()}, new(defaults()))
+		p.add(dodai.DeviceState{Name: id, Kind: dodai.KindUPS, Driver: "scenario", StaleAfter: p.staleAfter()}, begin)
 	}
-	if slices.ContainsFunc(p.s.events, func(e happening) bool { return e.what == "psu_input_lost" }) {
-		r := &dodai.Reading{Kind: dodai.KindPSUs}
-		for _, id := range p.s.UPSes {
-			r.PSUs = append(r.PSUs, dodai.PSU{ID: "psu-" + id, State: dodai.PSUOK, Input: dodai.InputOK})
-			s.Paths = append(s.Paths, dodai.Path{PSU: "psu-" + id, UPS: id})
-		}
-		p.add(dodai.DeviceState{Name: bmc, Kind: dodai.KindPSUs, Driver: "scenario", StaleAfter: p.staleAfter()}, r)
+	if p.s.hasBMC() {
+		p.add(dodai.DeviceState{Name: BMC, Kind: dodai.KindPSUs, Driver: "scenario", StaleAfter: p.staleAfter()}, p.s.suppliesAtRest())
 	}
 	for _, d := range p.devices {
-		s.Devices = append(s.Devices, new(d.state))
+		s.Devices = append(s.Devices, &d.state)
 	}
 	return s
 }
@@ -65,6 +58,13 @@ func (p *player) fromSnapshot(start *dodai.Snapshot) (*dodai.Snapshot, error) {
 	p.bind = bound
 	s := *start
 	s.Devices = slices.Clone(start.Devices)
+	for i, dev := range s.Devices {
+		for _, d := range p.devices {
+			if d.state.Name == dev.Name {
+				s.Devices[i] = &d.state
+			}
+		}
+	}
 	return &s, err
 }
 

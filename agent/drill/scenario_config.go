@@ -14,8 +14,10 @@ import (
 // defaultReserve is the part of need_s that is reserve.
 const defaultReserve = 60 * time.Second
 
-// config reads the overrides: the keys of the policy, need_s, poll_line_s and ups.
+// config reads the overrides: the keys of the policy, need_s, reserve_s and poll_line_s,
+// the site, and how the file is played.
 func (p *scenarioParser) config(n ast.Node) {
+	var reserve, wiring, links ast.Node
 	keys := map[string]func(ast.Node){
 		"ups": p.upses,
 		"need_s": func(n ast.Node) {
@@ -23,6 +25,10 @@ func (p *scenarioParser) config(n ast.Node) {
 			p.s.Config.Reserve = min(defaultReserve, need)
 			p.s.Config.Need = need - p.s.Config.Reserve
 		},
+		"reserve_s":   func(n ast.Node) { reserve = n },
+		"wiring":      func(n ast.Node) { wiring = n },
+		"links":       func(n ast.Node) { links = n },
+		"play":        p.mode,
 		"poll_line_s": func(n ast.Node) { p.s.PollLine = p.seconds(n, 0.01, 86400, "seconds between polls") },
 	}
 	v := reflect.ValueOf(&p.s.Config).Elem()
@@ -32,6 +38,33 @@ func (p *scenarioParser) config(n ast.Node) {
 		}
 	}
 	p.object(n, "the policy's overrides", keys)
+	if reserve != nil { // a part of need_s, wherever that stands
+		need := p.s.Config.Need + p.s.Config.Reserve
+		p.s.Config.Reserve = p.seconds(reserve, 0, need.Seconds(), "the part of need_s that is reserve")
+		p.s.Config.Need = need - p.s.Config.Reserve
+	}
+	if wiring != nil {
+		p.wiring(wiring)
+	}
+	if links != nil {
+		p.links(links)
+	}
+}
+
+// mode reads how the file is played where nothing else is said.
+func (p *scenarioParser) mode(n ast.Node) {
+	m := &p.s.Mode
+	p.object(n, "the way to play", map[string]func(ast.Node){
+		"seed":        func(n ast.Node) { m.Seed = p.whole(n, "the seed") },
+		"jitter":      func(n ast.Node) { m.Jitter = p.truth(n) },
+		"clock_steps": func(n ast.Node) { m.ClockSteps = p.truth(n) },
+		"fail_rate": func(n ast.Node) {
+			m.FailRate = p.number(n, 0, 1, "the share of reads that fail")
+			if m.FailRate >= 1 {
+				p.fail(n, "every read fails", "less than 1")
+			}
+		},
+	})
 }
 
 func (p *scenarioParser) policyKey(n ast.Node, key string, v reflect.Value) {

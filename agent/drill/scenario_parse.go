@@ -2,10 +2,10 @@ package drill
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,8 +18,11 @@ const (
 	statusName = "ups.status"
 
 	scenarioMaxS     = 30 * 86400 // seconds a time line may last
-	scenarioMaxSteps = 20000      // entries, flaps counted out
+	scenarioMaxSteps = 200000     // values set, flaps counted out
+	scenarioMaxTimes = 20000      // cycles of a flap
 	scenarioMaxUPSes = 16
+
+	defaultPollLine = 5 * time.Second
 )
 
 // Load reads and parses a scenario file.
@@ -36,7 +39,7 @@ func Load(path string) (*Scenario, error) {
 func Parse(file string, data []byte) (*Scenario, error) {
 	r := &reader{file: file}
 	root := r.document(data)
-	s := &Scenario{Config: policy.Default(), PollLine: 5 * time.Second, UPSes: []string{"u1"}, tracks: map[string]*track{}}
+	s := &Scenario{Config: policy.Default(), PollLine: defaultPollLine, UPSes: []string{"u1"}, Mode: Mode{Seed: 1}, tracks: map[string]*track{}}
 	var config, timeline, expect ast.Node
 	r.object(root, "a scenario", map[string]func(ast.Node){
 		"id":       func(n ast.Node) { s.ID = r.text(n, "the scenario's name") },
@@ -51,7 +54,7 @@ func Parse(file string, data []byte) (*Scenario, error) {
 		p.config(config)
 	}
 	for _, id := range s.UPSes {
-		s.tracks[id] = &track{vars: map[string][]segment{}}
+		s.tracks[id] = newTrack()
 	}
 	switch {
 	case r.err != nil:
@@ -69,6 +72,7 @@ func Parse(file string, data []byte) (*Scenario, error) {
 		return nil, r.err
 	}
 	s.settle(p.end)
+	s.settleSupplies()
 	return s, nil
 }
 
@@ -82,33 +86,37 @@ type scenarioParser struct {
 // settle puts everything in order of time, and finds the end.
 func (s *Scenario) settle(end *time.Duration) {
 	for _, tr := range s.tracks {
-		for name, segments := range tr.vars {
-			slices.SortStableFunc(segments, func(a, b segment) int { return int(a.at - b.at) })
-			for _, g := range segments {
-				s.End = max(s.End, g.at+g.over)
-			}
-			tr.vars[name] = segments
-		}
-		byTime := func(a, b toggle) int { return int(a.at - b.at) }
-		slices.SortStableFunc(tr.comms, byTime)
-		slices.SortStableFunc(tr.frozen, byTime)
-		slices.Sort(tr.fsd)
-		for _, list := range [][]toggle{tr.comms, tr.frozen} {
-			for _, g := range list {
-				s.End = max(s.End, g.at)
-			}
-		}
-		for _, at := range tr.fsd {
-			s.End = max(s.End, at)
-		}
+		s.End = max(s.End, tr.settle())
 	}
-	slices.SortStableFunc(s.events, func(a, b happening) int { return int(a.at - b.at) })
+	s.sortEvents()
 	for _, e := range s.events {
-		s.End = max(s.End, e.at)
+		s.End = max(s.End, e.At)
 	}
 	if end != nil {
 		s.End = *end
 	}
+}
+
+// settle puts what changes at a device in order of time, and returns when it is over.
+func (tr *track) settle() (end time.Duration) {
+	for _, segments := range tr.vars {
+		slices.SortStableFunc(segments, func(a, b segment) int { return int(a.at - b.at) })
+		for _, g := range segments {
+			end = max(end, g.at+g.over)
+		}
+	}
+	lists := append([][]toggle{tr.comms, tr.frozen}, slices.Collect(maps.Values(tr.inputs))...)
+	for _, list := range lists {
+		slices.SortStableFunc(list, func(a, b toggle) int { return int(a.at - b.at) })
+		for _, g := range list {
+			end = max(end, g.at)
+		}
+	}
+	slices.Sort(tr.fsd)
+	for _, at := range tr.fsd {
+		end = max(end, at)
+	}
+	return end
 }
 
 func (p *scenarioParser) timeline(n ast.Node) {
@@ -152,10 +160,13 @@ func (p *scenarioParser) target(n ast.Node, word string) (*track, string) {
 	if !found {
 		return p.s.tracks[p.s.UPSes[0]], word
 	}
+	if id == BMC && !slices.Contains(p.s.UPSes, BMC) {
+		return p.bmcTrack(n), rest
+	}
 	tr := p.s.tracks[id]
 	if tr == nil {
 		p.fail(n, fmt.Sprintf("unknown UPS %q", id), "one of "+strings.Join(p.s.UPSes, ", "))
-		tr = &track{vars: map[string][]segment{}}
+		tr = newTrack()
 	}
 	return tr, rest
 }
@@ -163,6 +174,14 @@ func (p *scenarioParser) target(n ast.Node, word string) (*track, string) {
 func (p *scenarioParser) add(n ast.Node, name string, g segment) {
 	if p.steps++; p.steps > scenarioMaxSteps {
 		p.fail(n, "too long a time line", fmt.Sprintf("at most %d steps", scenarioMaxSteps))
+		return
+	}
+	if strings.HasPrefix(name, psuPrefix) {
+		p.addSupply(n, name, g)
+		return
+	}
+	if strings.HasPrefix(name, BMC+":") && !slices.Contains(p.s.UPSes, BMC) {
+		p.fail(n, fmt.Sprintf("variable %q", name), "psu.<id>, without a device")
 		return
 	}
 	tr, name := p.target(n, name)
@@ -224,7 +243,7 @@ func (p *scenarioParser) flap(at time.Duration, n ast.Node) {
 	seen := p.object(n, "a flap", map[string]func(ast.Node){
 		"every":   func(n ast.Node) { every = p.seconds(n, 0.001, scenarioMaxS, "the cycle in seconds") },
 		"on_s":    func(n ast.Node) { on = p.seconds(n, 0, scenarioMaxS, "seconds of a cycle") },
-		"times":   func(n ast.Node) { times = p.number(n, 1, scenarioMaxSteps, "the number of cycles") },
+		"times":   func(n ast.Node) { times = p.number(n, 1, scenarioMaxTimes, "the number of cycles") },
 		"on_set":  func(n ast.Node) { onSet = n },
 		"off_set": func(n ast.Node) { offSet = n },
 	})
@@ -245,53 +264,6 @@ func (p *scenarioParser) flap(at time.Duration, n ast.Node) {
 		}
 		p.set(start, onSet)
 		p.set(start+on, offSet)
-	}
-}
-
-// hostEvents are the events about the agent and the host.
-var hostEvents = []string{"agent_stop", "agent_start", "host_boot"}
-
-func (p *scenarioParser) event(at time.Duration, n ast.Node) {
-	word := p.text(n, "an event")
-	if p.err != nil {
-		return
-	}
-	name, arg, _ := strings.Cut(word, ":")
-	switch {
-	case word == "end":
-		p.end = &at
-	case slices.Contains(hostEvents, word):
-		p.s.events = append(p.s.events, happening{at: at, what: word})
-	case name == "clock_step":
-		step, err := strconv.ParseFloat(arg, 64)
-		if err != nil || math.IsNaN(step) || math.Abs(step) > 1e9 {
-			p.fail(n, fmt.Sprintf("clock_step %q", arg), "seconds, for example clock_step:-3600")
-			return
-		}
-		p.s.events = append(p.s.events, happening{at: at, what: name, step: time.Duration(step * float64(time.Second))})
-	case name == "psu_input_lost":
-		if p.s.tracks[arg] == nil {
-			p.fail(n, fmt.Sprintf("psu_input_lost of unknown UPS %q", arg), "psu_input_lost:u1, with one of "+strings.Join(p.s.UPSes, ", "))
-			return
-		}
-		p.s.events = append(p.s.events, happening{at: at, what: name, ups: arg})
-	default:
-		p.upsEvent(at, n, word)
-	}
-}
-
-func (p *scenarioParser) upsEvent(at time.Duration, n ast.Node, word string) {
-	tr, name := p.target(n, word)
-	switch name {
-	case "comms_lost", "comms_restored":
-		tr.comms = append(tr.comms, toggle{at, name == "comms_lost"})
-	case "data_frozen", "data_thawed":
-		tr.frozen = append(tr.frozen, toggle{at, name == "data_frozen"})
-	case "fsd_set":
-		tr.fsd = append(tr.fsd, at)
-	default:
-		p.fail(n, fmt.Sprintf("unknown event %q", word), "comms_lost, comms_restored, data_frozen, data_thawed, fsd_set, "+
-			"agent_stop, agent_start, host_boot, clock_step:<s>, psu_input_lost:<ups> or end")
 	}
 }
 

@@ -47,7 +47,7 @@ expect: {shutdown: true, not_before_s: 1, not_after_s: 8.5, reason: lb, alerts: 
 	if diff := cmp.Diff(expect, s.Expect); diff != "" {
 		t.Errorf("expect (-want +got):\n%s", diff)
 	}
-	if s.ID != "X1" || s.PollLine != 3*time.Second || s.End != 9*time.Second || len(s.events) != 2 || s.events[0].step != -time.Hour {
+	if s.ID != "X1" || s.PollLine != 3*time.Second || s.End != 9*time.Second || len(s.events) != 1 || s.events[0].Step != -time.Hour {
 		t.Errorf("scenario %+v", s)
 	}
 	if st := s.State(2*time.Second, "b"); st.Reading.Status != dodai.OFF {
@@ -88,7 +88,7 @@ func TestParseMistakes(t *testing.T) {
 		{"flap without end", head + "  - {t: 1, flap: {every: 86400, on_s: 1, times: 20000, on_set: {}, off_set: {}}}\n", "a flap that lasts too long"},
 		{"on for longer than a cycle", head + "  - {t: 1, flap: {every: 2, on_s: 3, times: 1, on_set: {}, off_set: {}}}\n", "on_s is longer than a cycle"},
 		{"times in halves", head + "  - {t: 1, flap: {every: 2, on_s: 1, times: 1.5, on_set: {}, off_set: {}}}\n", "times is no whole number"},
-		{"too many steps", head + "  - {t: 1, flap: {every: 2, on_s: 1, times: 10001, on_set: {a: 1}, off_set: {a: 2}}}\n", "too long a time line: want at most 20000 steps"},
+		{"too many steps", head + "  - {t: 1, flap: {every: 2, on_s: 1, times: 20000, on_set: {a: 1, b: 1, c: 1, d: 1, e: 1, f: 1}, off_set: {a: 2, b: 1, c: 1, d: 1, e: 1}}}\n", "too long a time line: want at most 200000 steps"},
 		{"variable without a name", head + "  - {t: 1, set: {\"u1:\": 1}}\n", `variable ""`},
 		{"variable with a blank", head + "  - {t: 1, set: {\"a b\": 1}}\n", `variable "a b"`},
 		{"poll_batt_s of nothing", "id: x\nconfig: {poll_batt_s: 0}\ntimeline: []\n", `f:2:23: "0": want poll_batt_s, a number from 0.01`},
@@ -192,7 +192,7 @@ func TestOrder(t *testing.T) {
 			t.Errorf("at %v (-want +got):\n%s", at, diff)
 		}
 	}
-	if got.events[0].what != "agent_stop" || got.events[1].what != "agent_start" {
+	if got.events[0].What != "agent_stop" || got.events[1].What != "agent_start" {
 		t.Errorf("events %+v", got.events)
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	scenarioMaxBytes = 256 << 10
+	scenarioMaxBytes = 16 << 20
 	scenarioMaxDepth = 12
 )
 
@@ -250,6 +250,25 @@ func numberOf(n ast.Node) (float64, bool) {
 		return n.Value, true
 	}
 	return 0, false
+}
+
+// whole reads a whole number of 64 bits, which a number of reader would round.
+func (r *reader) whole(n ast.Node, want string) uint64 {
+	if r.err != nil {
+		return 0
+	}
+	if i, ok := n.(*ast.IntegerNode); ok {
+		switch v := i.Value.(type) {
+		case int64:
+			if v >= 0 {
+				return uint64(v)
+			}
+		case uint64:
+			return v
+		}
+	}
+	r.fail(n, describe(n), want+", a whole number from 0 to 2^64-1")
+	return 0
 }
 
 func (r *reader) seconds(n ast.Node, lo, hi float64, want string) time.Duration {

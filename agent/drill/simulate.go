@@ -6,15 +6,38 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/dodai-agent/dodai/agent/policy"
 )
 
-// SimulateOptions say how `dodai simulate` plays its files.
+// SimulateOptions say how `dodai simulate` plays its files. What is nil is as each file
+// says in its `config.play`.
 type SimulateOptions struct {
-	Seed     uint64
-	Jitter   bool
-	FailRate float64
+	Seed       *uint64
+	Jitter     *bool
+	FailRate   *float64
+	ClockSteps *bool
+	// Without switches rules of the policy off.
+	Without map[policy.Rule]bool
 	// Violations gets a line per expectation that did not hold; nil: they only count.
 	Violations io.Writer
+}
+
+// play is how a file is played that wants to be played like m.
+func (o *SimulateOptions) play(m Mode) PlayOptions {
+	set(&m.Seed, o.Seed)
+	set(&m.Jitter, o.Jitter)
+	set(&m.FailRate, o.FailRate)
+	set(&m.ClockSteps, o.ClockSteps)
+	opts := m.Options()
+	opts.Without = o.Without
+	return opts
+}
+
+func set[T any](v *T, to *T) {
+	if to != nil {
+		*v = *to
+	}
 }
 
 // Simulate plays scenario files and writes one JSON object a line. ok is false when an
@@ -30,7 +53,7 @@ func Simulate(ctx context.Context, w io.Writer, files []string, opts SimulateOpt
 	ok = true
 	enc := json.NewEncoder(w)
 	for _, s := range scenarios {
-		result, err := Play(ctx, s, PlayOptions{Seed: opts.Seed, Jitter: opts.Jitter, FailRate: opts.FailRate})
+		result, err := Play(ctx, s, opts.play(s.Mode))
 		if err != nil {
 			return false, err
 		}

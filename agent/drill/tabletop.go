@@ -14,7 +14,7 @@ import (
 func RunTabletop(ctx context.Context, s Setup) *Report {
 	r := s.report()
 	res, err := Play(ctx, s.Scenario, PlayOptions{
-		Config: &s.Policy.Config, Factors: s.Policy.Factors, Start: s.Snapshot,
+		Config: &s.Policy.Config, Start: s.Snapshot,
 	})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
