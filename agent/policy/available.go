@@ -22,12 +22,16 @@ func (u *ups) estimate(f *Facts) {
 	// A worn battery's runtime is worth nothing as a promise, but still as a limit.
 	worn := f.Status.Has(dodai.RB)
 	if runtime.OK {
-		m.Available, m.Source = some(runtime.V*u.learn), dodai.BatteryRuntime
-		if u.learn < 1 {
+		if u.factor, _ = u.battery.FactorAt(f.Load); u.pol.off(RuleLearned) {
+			u.factor = 1
+		}
+		m.Available, m.Source = some(runtime.V*u.factor), dodai.BatteryRuntime
+		if u.factor < 1 {
 			m.Source += ", corrected by what this battery gave before"
 		}
 	}
 	u.observed(*f)
+	u.watch(*f, runtime)
 	m.Credible = runtime.OK && !worn || f.Charge.OK
 	if m.Available.OK {
 		m.LastRuntime = m.Available

@@ -249,7 +249,7 @@ func TestMargin(t *testing.T) {
 func TestFactor(t *testing.T) {
 	for _, tc := range []struct{ factor, want float64 }{{0.5, 500}, {0.2, 200}, {0.01, 200}, {-1, 200}, {3, 1000}, {math.NaN(), 1000}} {
 		w := newWorld(t, nil)
-		w.pol.Factors = map[string]float64{"u1": tc.factor}
+		w.learned("u1", tc.factor)
 		w.play("0 u1 OB runtime=1000")
 		if got := w.last.Available.Seconds(); got != tc.want {
 			t.Errorf("factor %g: %g s available, want %g", tc.factor, got, tc.want)

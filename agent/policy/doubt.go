@@ -83,7 +83,7 @@ func (e *Excuse) runtimeFell(f Facts) bool {
 // nearEnd reports whether the UPS says low battery, and its figures agree.
 func (u *ups) nearEnd(f Facts) bool {
 	return f.Status.Has(dodai.LB) &&
-		(f.Charge.OK && f.Charge.V <= u.cfg.MinChargePct || f.Runtime.OK && f.Runtime.V*u.learn <= u.budget().Seconds())
+		(f.Charge.OK && f.Charge.V <= u.cfg.MinChargePct || f.Runtime.OK && f.Runtime.V*u.factor <= u.budget().Seconds())
 }
 
 // dying reports whether a battery is seen to run down, and is near its end.

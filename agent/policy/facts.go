@@ -27,7 +27,7 @@ func factsOf(r *dodai.Reading, at, stale time.Duration, doubt bool) Facts {
 		}
 		return some(v)
 	}
-	f := Facts{At: at, Volts: get(dodai.InputVoltage), Nominal: get(dodai.InputVoltageNom), Timer: get(dodai.UPSTimerShutdown)}
+	f := Facts{At: at, Volts: get(dodai.InputVoltage), Nominal: get(dodai.InputVoltageNom), Timer: get(dodai.UPSTimerShutdown), Load: get(dodai.UPSLoad)}
 	if r.Ages["ups.status"] <= stale {
 		f.Status = r.Status
 	}
@@ -35,7 +35,7 @@ func factsOf(r *dodai.Reading, at, stale time.Duration, doubt bool) Facts {
 	f.Charge, f.Runtime = charge, runtime
 	if doubt {
 		f.Charge = credibleCharge(charge)
-		f.Runtime = credibleRuntime(runtime, f.Charge, get(dodai.UPSLoad))
+		f.Runtime = credibleRuntime(runtime, f.Charge, f.Load)
 	}
 	f.Metered = f.Charge.OK || f.Runtime.OK || volts.OK
 	if !charge.OK && !runtime.OK {

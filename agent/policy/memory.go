@@ -20,6 +20,12 @@ type Memory struct {
 	Boot   BootMemory `json:"boot,omitzero"`
 	// Decided is when the decision was made that left this memory.
 	Decided Mark `json:"decided,omitzero"`
+	// Stopped is set by an agent that ends in good order: if the host is dark after that,
+	// it is not because of its battery. Decide takes it back.
+	Stopped bool `json:"stopped,omitempty"`
+	// Batteries is what was learned about each battery, by the name of its UPS. It is
+	// never changed, only replaced.
+	Batteries map[string]Battery `json:"batteries,omitempty"`
 }
 
 // Mark is an instant that may not have come yet: the zero Mark is none.
@@ -63,6 +69,7 @@ type Facts struct {
 	Runtime  Num           `json:"runtime,omitzero"`  // seconds; credible
 	Volts    Num           `json:"volts,omitzero"`    // at the input
 	Nominal  Num           `json:"nominal,omitzero"`  // volts at the input
+	Load     Num           `json:"load,omitzero"`     // percent of the rating
 	Timer    Num           `json:"timer,omitzero"`    // seconds until the output is cut; negative: not armed
 	Reserve  Num           `json:"reserve,omitzero"`  // percent left by battery voltage, where nothing better is known
 	Metered  bool          `json:"metered,omitempty"` // charge, runtime or battery voltage is known
@@ -96,7 +103,7 @@ type UPSMemory struct {
 	// AvailableWas is what the reading before said, at WasAt.
 	AvailableWas Num  `json:"available_was,omitzero"`
 	WasAt        Mark `json:"was_at,omitzero"`
-	Credible     bool          `json:"credible"` // there is a credible runtime or charge
+	Credible     bool `json:"credible"` // there is a credible runtime or charge
 	// LastRuntime is the last credible one: what a silent UPS is believed to have had.
 	LastRuntime  Num     `json:"last_runtime,omitzero"`
 	Collapse     Mark    `json:"collapse,omitzero"` // the latest fall of the runtime by more than half
@@ -114,6 +121,9 @@ type UPSMemory struct {
 	Off      Mark `json:"off,omitzero"`        // says OFF since
 
 	Countdown Countdown `json:"countdown,omitzero"`
+
+	Lesson     Lesson    `json:"lesson,omitzero"`
+	NewBattery BatteryID `json:"new_battery,omitzero"` // said by the reading before, not yet believed
 
 	Doomed   Reason        `json:"doomed,omitempty"`
 	DoomedAt time.Duration `json:"doomed_at"`
@@ -207,6 +217,7 @@ func (u *UPSMemory) shift(d time.Duration) {
 	u.Slope.shift(d)
 	u.Countdown.shift(d)
 	u.Excuse.shift(d)
+	u.Lesson.shift(d)
 	u.Last.At += d
 	u.LineAt += d
 	u.DoomedAt += d

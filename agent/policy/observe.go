@@ -18,15 +18,18 @@ const fsdLease = 15 * time.Minute
 
 // ups is one UPS while a decision is being made.
 type ups struct {
-	name  string
-	pol   *Policy
-	cfg   *Config
-	s     *dodai.Snapshot
-	d     *dodai.DeviceState
-	now   time.Duration
-	mem   UPSMemory          // a copy, stored when the decision is made
-	learn float64            // factor on the reported runtime
-	maint *dodai.Maintenance // an operator works on it; nil: nobody does
+	name     string
+	pol      *Policy
+	cfg      *Config
+	s        *dodai.Snapshot
+	d        *dodai.DeviceState
+	now      time.Duration
+	mem      UPSMemory          // a copy, stored when the decision is made
+	factor   float64            // on the reported runtime
+	battery  Battery            // what is known of it
+	taught   bool               // battery has changed
+	cleanEnd bool               // the agent before ended in good order
+	maint    *dodai.Maintenance // an operator works on it; nil: nobody does
 
 	events   []dodai.Event
 	inferred Mark // silent, but its feed's mains are known to have failed then
@@ -42,6 +45,7 @@ func (u *ups) observe() {
 	m := &u.mem
 	r := u.d.Reading
 	if m.Read.Set && m.Read.At < u.s.BootedAt {
+		u.died(u.cleanEnd)
 		*m = UPSMemory{LineVolts: m.LineVolts} // what was before the boot says nothing about now
 	}
 	if r == nil || u.d.At < u.s.BootedAt || m.Read == mark(u.d.At) && m.Polls == u.d.Polls {
@@ -57,6 +61,8 @@ func (u *ups) observe() {
 	if f.Status != 0 {
 		m.Heard = mark(f.At)
 	}
+	u.sameBattery(r)
+	u.factor = u.factorAt(f.Load)
 	told := m.Line != ""
 	m.noteExcuse(f)
 	line, calibrating := u.lineOf(f)

@@ -10,15 +10,12 @@ import (
 // goroutines at once.
 type Policy struct {
 	Config
-	// Factors correct the runtime a UPS reports by what earlier discharges taught about
-	// its battery, by UPS name. They count within 0.2 to 1; a UPS without one has 1.
-	Factors map[string]float64
 	// Without names rules that do not apply. It shows what each of them is good for, in
 	// simulations and tests; a running agent has none.
 	Without map[Rule]bool
 }
 
-// New is a policy with cfg and no learned factors.
+// New is a policy with cfg.
 func New(cfg Config) Policy { return Policy{Config: cfg} }
 
 // decider is one decision in the making.
@@ -46,7 +43,7 @@ type decider struct {
 func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision, Memory) {
 	d := &decider{pol: &p, cfg: &p.Config, s: s, mem: m.clone(), now: now, fast: map[string]bool{}, alerts: []Alert{}}
 	d.noteBoot()
-	d.observe(p.Factors)
+	d.observe()
 	for _, u := range d.upses {
 		d.infer(u)
 		u.judge()
@@ -63,7 +60,7 @@ func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision
 }
 
 // observe takes all new readings into the memory.
-func (d *decider) observe(factors map[string]float64) {
+func (d *decider) observe() {
 	away := d.absence()
 	upses := make(map[string]UPSMemory, len(d.mem.UPS))
 	psus := make(map[string]PSUMemory, len(d.mem.PSUs))
@@ -73,7 +70,8 @@ func (d *decider) observe(factors map[string]float64) {
 		}
 		switch dev.Kind {
 		case dodai.KindUPS:
-			u := &ups{name: dev.Name, pol: d.pol, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], learn: factor(factors, dev.Name), doom: ReasonNone}
+			u := &ups{name: dev.Name, pol: d.pol, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], doom: ReasonNone,
+				factor: 1, battery: d.mem.Batteries[dev.Name], cleanEnd: d.mem.Stopped}
 			u.absent(away)
 			u.maintain()
 			u.observe()
@@ -95,14 +93,6 @@ func speechless(dev *dodai.DeviceState) *dodai.DeviceState {
 	d := *dev
 	d.Kind, d.Reading = dodai.KindUPS, nil
 	return &d
-}
-
-func factor(factors map[string]float64, name string) float64 {
-	f, ok := factors[name]
-	if !ok || f != f {
-		return 1
-	}
-	return min(1, max(0.2, f))
 }
 
 // verdict counts the healthy supplies and says whether they are too few.
@@ -137,6 +127,7 @@ func (d *decider) minSupplies() int { return max(1, d.cfg.MinSupplies) }
 func (d *decider) finish(out *Decision) {
 	for _, u := range d.upses {
 		d.mem.UPS[u.name] = u.mem
+		d.keepBattery(u)
 		out.UPSes = append(out.UPSes, u.view())
 		out.Evidence = append(out.Evidence, u.evidence()...)
 		if u.fast() {
@@ -146,6 +137,6 @@ func (d *decider) finish(out *Decision) {
 			d.nextAt = u.nextAt
 		}
 	}
-	d.mem.Decided = mark(d.now)
+	d.mem.Decided, d.mem.Stopped = mark(d.now), false
 	out.Alerts, out.Events, out.Fast, out.Next = d.alerts, d.events, d.fast, d.nextAt
 }

@@ -186,7 +186,7 @@ func (u *ups) line() Line {
 func (u *ups) view() UPSView {
 	m := &u.mem
 	v := UPSView{
-		UPS: u.name, Line: u.line(), OnBattery: m.OnBattery.Set, Available: u.availableAt(), Source: m.Source,
+		UPS: u.name, Line: u.line(), OnBattery: m.OnBattery.Set, Available: u.availableAt(), Source: m.Source, Factor: u.factorAt(m.Last.Load),
 		Doomed: u.doom, Lost: u.lost, Maintenance: u.maint != nil, Why: u.why,
 	}
 	if m.OnBattery.Set {

@@ -136,6 +136,9 @@ type UPSView struct {
 	Available *time.Duration `json:"available,omitempty"`
 	// Source says where Available comes from: "runtime", "charge slope", …
 	Source string `json:"source,omitempty"`
+	// Factor is which part of the runtime that the UPS claims is believed at its present
+	// load: less than 1 where earlier discharges showed that it claims too much.
+	Factor float64 `json:"factor"`
 	// Doomed is the rule by which this feed will be gone; ReasonNone: it is healthy.
 	Doomed Reason `json:"doomed"`
 	// Lost means that the feed is gone already.

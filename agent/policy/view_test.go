@@ -36,7 +36,7 @@ func TestView(t *testing.T) {
 		{"0 u1 OB runtime=5\n9 u1 later", "battery.runtime, corrected by what this battery gave before", LineAbsent, 0},
 	} {
 		w := newWorld(t, nil)
-		w.pol.Factors = map[string]float64{"u1": 0.5}
+		w.learned("u1", 0.5)
 		w.play(tc.script)
 		v := w.last.UPS("u1")
 		got := 0.0

@@ -150,3 +150,8 @@ func (w *world) ever(id AlertID) bool {
 		return slices.ContainsFunc(d.Alerts, func(a Alert) bool { return a.ID == id })
 	})
 }
+
+// learned has the battery of a UPS taught a factor, at any load.
+func (w *world) learned(name string, factor float64) {
+	w.mem.Batteries = map[string]Battery{name: {Bands: []Band{{Factor: factor, Discharges: 1}}}}
+}

@@ -1,0 +1,288 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+const (
+	// lessonSkip is how long after the transfer a discharge begins to count: the load and
+	// the figures settle.
+	lessonSkip = 30 * time.Second
+	// lessonMin is the shortest discharge that teaches anything, lessonGap the longest
+	// time without a reading within one.
+	lessonMin = 2 * time.Minute
+	lessonGap = time.Minute
+	// lessonDeep is how much of what the UPS claimed has to be gone for a discharge to have
+	// shown something, lessonKnee of what is left for it to have shown the end.
+	lessonDeep = 0.5
+	lessonKnee = 0.2
+	// lowLeaves is what a UPS is taken to have left that says LB and not at which time it does.
+	lowLeaves = 120
+	// loadBand is how far apart in percent two loads may be and count as one.
+	loadBand = 10
+	// lessonExact is by how much a factor may differ from 1 and be the rounding of figures.
+	lessonExact = 0.1
+	factorMin   = 0.2
+	bandsMax    = 8
+	batteries   = 64
+)
+
+// Battery is what the discharges of one battery have taught about the runtime its UPS
+// claims. It is kept until the battery is replaced.
+type Battery struct {
+	ID    BatteryID `json:"id,omitzero"`
+	Bands []Band    `json:"bands,omitempty"` // by load
+}
+
+// BatteryID is what a UPS says of itself and of its battery; an empty part it does not say.
+type BatteryID struct {
+	Serial string `json:"serial,omitempty"` // of the UPS
+	Pack   string `json:"pack,omitempty"`   // of the battery
+	Date   string `json:"date,omitempty"`   // battery.date: put in
+	Made   string `json:"made,omitempty"`   // battery.mfr.date
+}
+
+// Band is what was learned at one load.
+type Band struct {
+	Load       Num     `json:"load,omitzero"` // percent of the UPS's rating; not known: any
+	Factor     float64 `json:"factor"`        // of the claimed runtime that was really there, 0.2 to 1
+	Discharges int     `json:"discharges"`    // that went deep enough to show something
+	Last       string  `json:"last"`          // day of the latest, by the wall clock
+}
+
+// Lesson is a discharge that is being watched.
+type Lesson struct {
+	From  Mark    `json:"from,omitzero"` // none: nothing is being watched
+	Claim float64 `json:"claim"`         // seconds the UPS claimed then
+	Load  Num     `json:"load,omitzero"`
+	At    Mark    `json:"at,omitzero"` // the latest reading of it
+	Left  float64 `json:"left"`        // seconds the UPS claimed then
+	Low   bool    `json:"low,omitempty"`
+}
+
+func (l *Lesson) shift(d time.Duration) {
+	l.From.shift(d)
+	l.At.shift(d)
+}
+
+// Replaced is m for a UPS that has got a new battery: what the old one taught is forgotten.
+func (m Memory) Replaced(ups string) Memory {
+	m = m.clone()
+	m.Batteries = maps.Clone(m.Batteries)
+	delete(m.Batteries, ups)
+	if u, ok := m.UPS[ups]; ok {
+		u.Lesson = Lesson{}
+		m.UPS[ups] = u
+	}
+	return m
+}
+
+// FactorAt is which part of the runtime that a UPS claims at load is believed, and whether
+// anything was learned for it: from the nearest load that was no heavier, for a battery
+// that failed at a light load will not do better under a heavy one.
+func (b *Battery) FactorAt(load Num) (factor float64, learned bool) {
+	factor = 1
+	best := math.Inf(1)
+	for i := range b.Bands {
+		band := &b.Bands[i]
+		far := 0.0
+		if band.Load.OK && load.OK {
+			if far = math.Abs(load.V - band.Load.V); band.Load.V > load.V+loadBand {
+				continue
+			}
+		}
+		if far < best || far == best && band.Factor < factor {
+			best, factor, learned = far, band.Factor, true
+		}
+	}
+	if math.IsNaN(factor) {
+		return 1, false
+	}
+	return min(1, max(factorMin, factor)), learned
+}
+
+// watch takes a reading into the discharge that is being watched. runtime is what the UPS
+// claims, as far as it can be believed at all.
+func (u *ups) watch(f Facts, runtime Num) {
+	m := &u.mem
+	l := &m.Lesson
+	switch {
+	case u.maint != nil || u.pol.off(RuleLearned):
+		*l = Lesson{}
+	case m.Line == LinePresent && l.From.Set:
+		u.conclude(*l, true)
+		*l = Lesson{}
+	case !m.running() || m.Transfer.within(lessonSkip, f.At) || !runtime.OK:
+	case !l.From.Set, f.At-l.At.At > lessonGap, l.otherLoad(f.Load), runtime.V > l.Left*runtimeRise+1:
+		*l = Lesson{From: mark(f.At), Claim: runtime.V, Load: f.Load, At: mark(f.At), Left: runtime.V}
+	default:
+		l.At, l.Left = mark(f.At), runtime.V
+		l.Low = l.Low || f.Status.Has(dodai.LB) && m.LB.confirmed(u.cfg) && !u.lowBySetting(f)
+	}
+}
+
+// otherLoad reports whether the load has changed so much that the figures before say
+// nothing about those after.
+func (l *Lesson) otherLoad(load Num) bool {
+	return load.OK != l.Load.OK || load.OK && math.Abs(load.V-l.Load.V) > max(3, l.Load.V/10)
+}
+
+// lowBySetting reports whether the battery is low by the limits that are set in the UPS:
+// then LB says nothing against its figures.
+func (u *ups) lowBySetting(f Facts) bool {
+	charge, ok := u.d.Reading.Vars.Float("battery.charge.low")
+	runtime, known := u.d.Reading.Vars.Float("battery.runtime.low")
+	return ok && f.Charge.OK && f.Charge.V <= charge || known && f.Runtime.OK && f.Runtime.V <= runtime
+}
+
+// died concludes a discharge in which this host went dark without having been shut down:
+// the battery ended.
+func (u *ups) died(clean bool) {
+	m := &u.mem
+	if l := m.Lesson; l.From.Set && !u.pol.off(RuleLearned) {
+		if m.running() && !u.doomed() && !clean {
+			l.Left, l.Low = 0, false
+		}
+		u.conclude(l, false)
+	}
+}
+
+// conclude learns from a discharge. One that was not deep teaches nothing; one that ended
+// with a shutdown, or far from the end, never teaches to believe more, for it has not
+// seen how the battery falls off at its end.
+func (u *ups) conclude(l Lesson, mainsBack bool) {
+	took, left := (l.At.At - l.From.At).Seconds(), l.Left
+	if l.Low {
+		left = min(left, lowLeaves)
+	}
+	fell := l.Claim - left
+	if took < lessonMin.Seconds() || fell < lessonDeep*l.Claim {
+		return
+	}
+	factor := took / fell
+	if factor > 1-lessonExact {
+		factor = 1
+	}
+	u.teach(l, max(factorMin, factor), mainsBack && (l.Low || left <= lessonKnee*l.Claim), took, fell)
+}
+
+// teach takes a factor into what is known of the battery: less is believed at once, more
+// by half the way, and only where the end was seen.
+func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took, fell float64) {
+	b := u.battery
+	b.Bands = slices.Clone(b.Bands)
+	i := slices.IndexFunc(b.Bands, func(x Band) bool {
+		return x.Load.OK == l.Load.OK && math.Abs(x.Load.V-l.Load.V) <= loadBand
+	})
+	if i < 0 {
+		if len(b.Bands) >= bandsMax {
+			return
+		}
+		before, _ := b.FactorAt(l.Load)
+		b.Bands = append(b.Bands, Band{Load: l.Load, Factor: before})
+		i = len(b.Bands) - 1
+	}
+	band := &b.Bands[i]
+	switch {
+	case factor < band.Factor:
+		band.Factor = factor
+	case sawEnd:
+		band.Factor += (factor - band.Factor) / 2
+	}
+	band.Discharges++
+	band.Last = u.s.Wall.UTC().Format(time.DateOnly)
+	u.battery, u.taught = b, true
+	text := fmt.Sprintf("%s gave %.0f s for %.0f s that it claimed: its runtime is believed to %.0f %%", u.name, took, fell, 100*band.Factor)
+	u.events = append(u.events, dodai.Event{Name: dodai.EventBatteryLearned, Device: u.name, At: u.now, Wall: u.s.Wall, Text: text,
+		Fields: map[string]any{"factor": band.Factor, "took_s": took, "claimed_s": fell}})
+}
+
+// sameBattery forgets what an earlier battery taught when the UPS says twice in a row that
+// it is another one now.
+func (u *ups) sameBattery(r *dodai.Reading) {
+	id := batteryID(r)
+	was := u.battery.ID
+	switch {
+	case !was.differs(id):
+		if merged := was.merge(id); merged != was {
+			u.battery.ID, u.taught = merged, true
+		}
+		u.mem.NewBattery = BatteryID{}
+	case u.mem.NewBattery != id:
+		u.mem.NewBattery = id
+	default:
+		u.mem.NewBattery, u.mem.Lesson = BatteryID{}, Lesson{}
+		u.battery, u.taught = Battery{ID: id}, true
+		u.events = append(u.events, dodai.Event{Name: dodai.EventBatteryReplaced, Device: u.name, At: u.now, Wall: u.s.Wall,
+			Text: u.name + " has another battery: what the old one taught is forgotten", Fields: map[string]any{}})
+	}
+}
+
+func batteryID(r *dodai.Reading) BatteryID {
+	text := func(name string) string { return r.Vars[name].String() }
+	id := BatteryID{Serial: text("ups.serial"), Pack: text("battery.serial"), Date: text("battery.date"), Made: text("battery.mfr.date")}
+	if id.Serial == "" {
+		id.Serial = text("device.serial")
+	}
+	return id
+}
+
+// differs reports whether both say something of a part, and not the same.
+func (b BatteryID) differs(other BatteryID) bool {
+	other = b.merge(other).without(b)
+	return other != BatteryID{}
+}
+
+// merge is b, with the parts that other says.
+func (b BatteryID) merge(other BatteryID) BatteryID {
+	for _, p := range []struct{ into, from *string }{
+		{&b.Serial, &other.Serial}, {&b.Pack, &other.Pack}, {&b.Date, &other.Date}, {&b.Made, &other.Made},
+	} {
+		if *p.from != "" {
+			*p.into = *p.from
+		}
+	}
+	return b
+}
+
+// without leaves the parts of b that known says otherwise.
+func (b BatteryID) without(known BatteryID) BatteryID {
+	for _, p := range []struct{ part, known *string }{
+		{&b.Serial, &known.Serial}, {&b.Pack, &known.Pack}, {&b.Date, &known.Date}, {&b.Made, &known.Made},
+	} {
+		if *p.known == "" || *p.part == *p.known {
+			*p.part = ""
+		}
+	}
+	return b
+}
+
+// keepBattery stores what was learned. The map is shared with earlier memories, so it is
+// copied first.
+func (d *decider) keepBattery(u *ups) {
+	if !u.taught {
+		return
+	}
+	d.mem.Batteries = maps.Clone(d.mem.Batteries)
+	if d.mem.Batteries == nil {
+		d.mem.Batteries = map[string]Battery{}
+	}
+	if _, known := d.mem.Batteries[u.name]; known || len(d.mem.Batteries) < batteries {
+		d.mem.Batteries[u.name] = u.battery
+	}
+}
+
+// factorAt is which part of the claimed runtime is believed at load.
+func (u *ups) factorAt(load Num) float64 {
+	if u.pol.off(RuleLearned) {
+		return 1
+	}
+	f, _ := u.battery.FactorAt(load)
+	return f
+}
