@@ -117,12 +117,13 @@ func TestLearnedDecides(t *testing.T) {
 		t.Errorf("decided %g s into the first outage", first)
 	}
 	w.all = nil
+	w.play("1990 u1 OL runtime=1200 load=40")
+	if v := w.last.UPS("u1"); math.Abs(v.Factor-2.0/3) > 0.02 || !strings.Contains(v.Source, "corrected") {
+		t.Errorf("the view is %+v", v)
+	}
 	w.discharge(2010, 1000, 1200, 1, "")
 	if second := w.decidedAt() - 2010; second < 925 || second > 945 { // at 270 s claimed
 		t.Errorf("decided %g s into the second outage", second)
-	}
-	if v := w.last.UPS("u1"); math.Abs(v.Factor-2.0/3) > 0.02 || !strings.Contains(v.Source, "corrected") {
-		t.Errorf("the view is %+v", v)
 	}
 }
 
