@@ -36,7 +36,7 @@ func Run(m *testing.M) int {
 // test is skipped by that name; in CI, where everything has to be there, it fails.
 func Need(t testing.TB, program string) string {
 	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", "/lib/nut") {
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", "/lib/nut", "/lib/systemd") {
 		path := filepath.Join(dir, program)
 		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
 			return path
