@@ -43,13 +43,14 @@ var severities = []Severity{SeverityOpen, SeverityUnknown, SeverityAdvice}
 const (
 	IDSilentDevice  = "silent_device"
 	IDUPSAlone      = "ups_alone"       // the only UPS, or the only one left
-	IDSharedUPS     = "shared_ups"      // all supplies hang on one UPS
+	IDSharedUPS     = "shared_ups"      // all supplies hang on one UPS, or on UPSes behind it
 	IDSharedFeed    = "shared_feed"     // … on one utility circuit
 	IDSharedPDU     = "shared_pdu"      // … on one PDU
 	IDWiringUnknown = "wiring_unknown"  // several UPSes, and nothing says what hangs on which
 	IDFeedUnknown   = "feed_unknown"    // the wiring does not name the feeds
 	IDNoSupplies    = "supplies_unseen" // no device reports on the power supplies
 	IDSupplyAlone   = "supply_alone"
+	IDSwitchAlone   = "switch_alone" // all goes through one transfer switch
 	IDSupplyUnknown = "supply_unknown"
 	IDSupplyFailing = "supply_failing"
 	IDNotRedundant  = "supplies_not_redundant"

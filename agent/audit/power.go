@@ -2,8 +2,6 @@ package audit
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/dodai-agent/dodai"
 )
@@ -194,72 +192,6 @@ func stateText(p dodai.PSU) string {
 	return fmt.Sprintf("supply %s: %s", p.ID, p.State)
 }
 
-// wiring looks for what all paths that still carry have in common.
-func (a *auditor) wiring() {
-	upses := a.s.OfKind(dodai.KindUPS)
-	if len(a.s.Paths) == 0 {
-		a.withoutWiring(upses)
-		return
-	}
-	paths, gone := a.carrying()
-	if len(paths) == 0 {
-		return // the supplies' own findings say it
-	}
-	for _, c := range []struct {
-		id, kind, consequence, remedy string
-		part                          func(dodai.Path) string
-	}{
-		{IDSharedUPS, "ups ", "the server loses all its power when this UPS fails, is overloaded or is switched off: no working supply hangs on anything else",
-			"feed one supply from another UPS, or from the mains", func(p dodai.Path) string { return p.UPS }},
-		{IDSharedFeed, "feed ", "when this circuit trips nothing feeds the server but batteries, and it goes down when they are empty",
-			"bring a second circuit to one of the supplies", func(p dodai.Path) string { return p.Feed }},
-		{IDSharedPDU, "pdu ", "the server loses all its power when this PDU fails",
-			"plug one supply into another PDU", func(p dodai.Path) string { pdu, _, _ := strings.Cut(p.Outlet, "/"); return pdu }},
-	} {
-		common := c.part(paths[0])
-		if common == "" || slices.ContainsFunc(paths, func(p dodai.Path) bool { return c.part(p) != common }) {
-			continue
-		}
-		a.add(Finding{
-			ID: c.id, Component: c.kind + common, Severity: SeverityOpen, Consequence: c.consequence,
-			Evidence: append(pathEvidence(paths), gone...), Remedy: c.remedy,
-		})
-	}
-	a.unnamedFeeds(paths)
-}
-
-func (a *auditor) withoutWiring(upses []*dodai.DeviceState) {
-	switch {
-	case len(upses) == 1:
-		a.add(Finding{
-			ID: IDUPSAlone, Component: "ups " + upses[0].Name, Severity: SeverityOpen,
-			Consequence: "the server loses its power when this UPS fails, is overloaded or is switched off: there is no other",
-			Evidence:    []Evidence{a.fact(upses[0], "the only UPS that is configured"), {Text: "no wiring is configured, so it is taken to feed every supply"}},
-			Remedy:      "feed a second supply from another UPS, or from the mains, and configure the wiring",
-		})
-	case len(upses) > 1:
-		a.add(Finding{
-			ID: IDWiringUnknown, Component: "wiring", Severity: SeverityUnknown,
-			Consequence: "unknown: not proven. All supplies may hang on one UPS or one circuit",
-			Evidence:    []Evidence{{Text: fmt.Sprintf("%d UPSes are configured, and no wiring", len(upses))}},
-			Remedy:      "configure which supply hangs on which outlet, UPS and feed",
-		})
-	}
-}
-
-// carrying returns the paths whose supply is not known to be out of work, and why the
-// others are left out.
-func (a *auditor) carrying() (paths []dodai.Path, gone []Evidence) {
-	for _, p := range a.s.Paths {
-		if d, psu := a.supply(p.PSU); psu != nil && !works(*psu) && psu.State != dodai.PSUUnknown {
-			gone = append(gone, a.fact(d, stateText(*psu)))
-			continue
-		}
-		paths = append(paths, p)
-	}
-	return paths, gone
-}
-
 func (a *auditor) supply(id string) (*dodai.DeviceState, *dodai.PSU) {
 	for _, d := range a.s.OfKind(dodai.KindPSUs) {
 		if d.Reading == nil {
@@ -272,30 +204,4 @@ func (a *auditor) supply(id string) (*dodai.DeviceState, *dodai.PSU) {
 		}
 	}
 	return nil, nil
-}
-
-func (a *auditor) unnamedFeeds(paths []dodai.Path) {
-	if !slices.ContainsFunc(paths, func(p dodai.Path) bool { return p.Feed == "" }) {
-		return
-	}
-	a.add(Finding{
-		ID: IDFeedUnknown, Component: "feeds", Severity: SeverityAdvice,
-		Consequence: "whether all supplies hang on one circuit in the end cannot be told",
-		Evidence:    pathEvidence(paths), Remedy: "name the feed of every path in the wiring",
-	})
-}
-
-func pathEvidence(paths []dodai.Path) []Evidence {
-	var list []Evidence
-	for _, p := range paths {
-		var text strings.Builder
-		text.WriteString("wiring: " + p.PSU)
-		for _, part := range []string{p.Outlet, p.UPS, p.Feed} {
-			if part != "" {
-				text.WriteString(" ← " + part)
-			}
-		}
-		list = append(list, Evidence{Text: text.String()})
-	}
-	return list
 }
