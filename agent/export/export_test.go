@@ -53,7 +53,7 @@ func site() State {
 	silent := &dodai.DeviceState{Name: "u2", Kind: dodai.KindUPS, Driver: "snmp", Failures: 4, Err: "snmp u2: device unreachable"}
 	return State{
 		Armed: true,
-		Snapshot: &dodai.Snapshot{At: 100 * time.Second, Devices: []*dodai.DeviceState{psus, disks, arrays, ups, silent},
+		Snapshot: &dodai.Snapshot{At: 100 * time.Second, Wall: time.Unix(1000, 0), Maintenance: []dodai.Maintenance{{UPS: "u2", Since: 50 * time.Second, Until: 3700 * time.Second, Reason: "battery swap"}}, Devices: []*dodai.DeviceState{psus, disks, arrays, ups, silent},
 			Host: dodai.Host{Name: "db1", OS: "debian 12", Kernel: "6.1", Uptime: 100 * time.Second, Load1: 0.5, MemUsed: 1 << 30, MemTotal: 4 << 30}},
 		Decision: &policy.Decision{
 			Need: 120 * time.Second, Reserve: 60 * time.Second, Available: new(480 * time.Second), Margin: new(300 * time.Second),
@@ -124,6 +124,7 @@ func TestValues(t *testing.T) {
 		`dodai_array_state{array="md0",state="rebuilding"} 1`, `dodai_array_tolerance_members{array="md0"} 1`, `dodai_array_spare_members{array="md0"} 2`,
 		`dodai_disk_verdict{disk="/dev/sda",verdict="warning"} 1`, `dodai_disk_verdict{disk="/dev/bus/0 megaraid,3",verdict="unreadable"} 1`,
 		`dodai_disk_power_on_seconds{disk="/dev/sda"} 4.4442e+07`,
+		`dodai_maintenance{ups="u1"} 0`, `dodai_maintenance{ups="u2"} 1`, `dodai_maintenance_end_timestamp_seconds{ups="u2"} 4600`,
 		`dodai_alert{alert="on_battery",device="u1"} 1`, `dodai_alert{alert="redundancy_lost",device=""} 1`,
 		`dodai_spof_open{component="ups u1"} 1`, `dodai_spof_open{component="psu 10.1"} 0`,
 		`dodai_events_total{event="mains_lost"} 1`, `dodai_events_total{event="mains_restored"} 0`, `dodai_drill_events_total{event="mains_lost"} 2`,
@@ -133,7 +134,7 @@ func TestValues(t *testing.T) {
 			t.Errorf("page lacks %s", line)
 		}
 	}
-	for _, absent := range []string{`dodai_ups_input_volts{ups="u2"}`, `dodai_ups_status{flag="OB",ups="u2"}`, `dodai_psu_watts{psu="10.2"}`, `dodai_array_tolerance_members{array="md1"}`} {
+	for _, absent := range []string{`dodai_ups_input_volts{ups="u2"}`, `dodai_ups_status{flag="OB",ups="u2"}`, `dodai_psu_watts{psu="10.2"}`, `dodai_maintenance_end_timestamp_seconds{ups="u1"}`, `dodai_array_tolerance_members{array="md1"}`} {
 		if strings.Contains(page, absent) {
 			t.Errorf("page has %s, which nobody measured", absent)
 		}

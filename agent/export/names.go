@@ -30,6 +30,8 @@ const (
 	ShutdownReserve  = "dodai_shutdown_reserve_seconds"
 	ShutdownDecided  = "dodai_shutdown_decided"
 	BootHold         = "dodai_boot_hold"
+	Maintenance      = "dodai_maintenance"
+	MaintenanceEnd   = "dodai_maintenance_end_timestamp_seconds"
 	Alert            = "dodai_alert"
 	SPOFOpen         = "dodai_spof_open"
 	Events           = "dodai_events_total"
@@ -91,6 +93,8 @@ var gauges = []struct {
 	{ShutdownReserve, "Seconds kept on top of the need.", nil},
 	{ShutdownDecided, "Whether the host has to go down now.", nil},
 	{BootHold, "Whether heavy services are held back after boot.", nil},
+	{Maintenance, "Whether the UPS is worked on: nothing it says leads to a shutdown.", []string{"ups"}},
+	{MaintenanceEnd, "When the maintenance of the UPS ends by itself; no series while none stands.", []string{"ups"}},
 	{Alert, "An alert that stands; no series when it does not. The device is empty for the host.", []string{"alert", "device"}},
 	{SPOFOpen, "Whether the component's loss alone would stop this server or lose its data.", []string{"component"}},
 

@@ -24,11 +24,24 @@ func (p *page) all() {
 	for _, d := range s.Devices {
 		p.device(d)
 	}
+	p.maintenance()
 	p.decision()
 	for _, f := range p.state.SPOFs {
 		p.gauge(SPOFOpen, truth(f.Open), f.Component)
 	}
 	p.host(s.Host)
+}
+
+// maintenance says of each UPS whether it is worked on, and until when on the wall clock.
+func (p *page) maintenance() {
+	s := p.state.Snapshot
+	for _, d := range s.OfKind(dodai.KindUPS) {
+		m := s.MaintenanceOf(d.Name, p.now)
+		p.gauge(Maintenance, truth(m != nil), d.Name)
+		if m != nil {
+			p.gauge(MaintenanceEnd, float64(s.Wall.Add(m.Until-s.At).Round(time.Second).Unix()), d.Name)
+		}
+	}
 }
 
 // gauge puts one series on the page. What would spoil the whole page is left out: the
