@@ -172,11 +172,12 @@ func linesPresent(d policy.Decision) bool {
 	return true
 }
 
-// earlyState is what early thresholds are held against.
+// earlyState is what early thresholds are held against. What a UPS says that is worked on
+// does not count.
 func earlyState(s *dodai.Snapshot, d policy.Decision, now time.Duration) shutdown.State {
 	st := shutdown.State{Margin: d.Margin}
 	for _, u := range d.UPSes {
-		if !u.OnBattery {
+		if !u.OnBattery || s.MaintenanceOf(u.UPS, now) != nil {
 			continue
 		}
 		if since := now - u.OnBatterySince; st.OnBattery == nil || since > *st.OnBattery {

@@ -11,19 +11,20 @@ import (
 
 // severity says how loudly an event is logged.
 var severity = map[dodai.EventName]slog.Level{
-	dodai.EventMainsLost:       slog.LevelWarn,
-	dodai.EventBatteryLow:      slog.LevelWarn,
-	dodai.EventCommsLost:       slog.LevelWarn,
-	dodai.EventAlertRaised:     slog.LevelWarn,
-	dodai.EventShutdownDecided: slog.LevelWarn,
-	dodai.EventShutdownStarted: slog.LevelWarn,
-	dodai.EventPSULost:         slog.LevelWarn,
-	dodai.EventArrayDegraded:   slog.LevelWarn,
-	dodai.EventDrillAborted:    slog.LevelWarn,
-	dodai.EventConfigRejected:  slog.LevelError,
-	dodai.EventStepFailed:      slog.LevelError,
-	dodai.EventShutdownFailed:  slog.LevelError,
-	dodai.EventHookFailed:      slog.LevelError,
+	dodai.EventMainsLost:          slog.LevelWarn,
+	dodai.EventBatteryLow:         slog.LevelWarn,
+	dodai.EventCommsLost:          slog.LevelWarn,
+	dodai.EventAlertRaised:        slog.LevelWarn,
+	dodai.EventShutdownDecided:    slog.LevelWarn,
+	dodai.EventShutdownStarted:    slog.LevelWarn,
+	dodai.EventPSULost:            slog.LevelWarn,
+	dodai.EventArrayDegraded:      slog.LevelWarn,
+	dodai.EventDrillAborted:       slog.LevelWarn,
+	dodai.EventMaintenanceStarted: slog.LevelWarn,
+	dodai.EventConfigRejected:     slog.LevelError,
+	dodai.EventStepFailed:         slog.LevelError,
+	dodai.EventShutdownFailed:     slog.LevelError,
+	dodai.EventHookFailed:         slog.LevelError,
 }
 
 // logEvent tells an operator the story of an outage, one line an edge.

@@ -49,6 +49,8 @@ type loopState struct {
 	earlyFailed map[string]time.Duration // when an early step or its undoing last failed
 	earlyBusy   bool                     // early steps are being run or undone
 
+	maintenance maintenanceLoop
+
 	down      *downState
 	executing bool          // the executor runs for down
 	observed  policy.Reason // in observe mode: what would have been done, told once
@@ -183,8 +185,9 @@ func (a *Agent) apply(u update) {
 func (a *Agent) decide() {
 	l := &a.loop
 	now := a.clock()
+	a.checkMaintenance(now)
 	s := *l.snap
-	s.At, s.Wall = now, time.Now()
+	s.At, s.Wall, s.Maintenance = now, time.Now(), l.maintenance.standing
 	l.snap = &s
 	l.decision, l.memory = l.policy.Decide(l.snap, l.memory, now)
 	for name, c := range l.collectors {
@@ -244,6 +247,9 @@ func (a *Agent) restore(ctx context.Context) {
 			a.log.Error("starting without knowing which early steps were done", "err", err)
 		}
 		l.executor.Restore(l.earlyDone)
+	}
+	if data := a.store.load(ctx, keyMaintenance); data != nil {
+		a.restoreStanding(data, now)
 	}
 	a.store.loadDurations(ctx, append(stepNames(l.plan), shutdown.PowerOffStep))
 	a.measureNeed()

@@ -16,7 +16,7 @@ type Status struct {
 	Time    time.Time `json:"time"`
 	Mode    string    `json:"mode"` // armed or observe
 	// State is normal, alert, on_battery, would_shut_down (observe), shutting_down,
-	// powering_off, drill, or nothing_watched where no device is configured or found.
+	// powering_off, drill, maintenance, or nothing_watched where no device is configured or found.
 	State       string         `json:"state"`
 	Explanation string         `json:"explanation"`
 	Reason      policy.Reason  `json:"reason"`
@@ -31,7 +31,11 @@ type Status struct {
 	SPOFs       []SPOFStatus   `json:"spofs"`
 	Shutdown    *DownStatus    `json:"shutdown,omitempty"`
 	Drill       *DrillStatus   `json:"drill,omitempty"`
-	Journal     string         `json:"journal"` // ok, or what is wrong with it
+	// Maintenance has the UPSes that are worked on, Unguarded what that leaves without a
+	// guard; nil: the machine is guarded.
+	Maintenance []MaintenanceStatus `json:"maintenance"`
+	Unguarded   *Unguarded          `json:"unguarded,omitempty"`
+	Journal     string              `json:"journal"` // ok, or what is wrong with it
 }
 
 // UPSStatus is what the decision makes of one UPS.
@@ -112,8 +116,12 @@ func (a *Agent) Status() Status {
 	if v.Down != nil {
 		s.Shutdown = &DownStatus{v.Down.Reason, v.Down.Explanation, v.Down.Wall, list(v.Down.Done), list(v.Down.Failed), v.Down.Finished}
 	}
+	s.Maintenance, s.Unguarded = maintenanceStatus(v.Snapshot, now), unguarded(v, now)
 	if s.Drill != nil && s.State == "normal" {
 		s.State = "drill"
+	}
+	if len(s.Maintenance) > 0 && s.State == "normal" {
+		s.State = "maintenance"
 	}
 	return s
 }

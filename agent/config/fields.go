@@ -21,6 +21,7 @@ var EventFields = []string{
 	"alert",                                             // alerts
 	"reason", "mode", "need_s", "reserve_s", "margin_s", // the decision
 	"timeout_s", "took_s", "exit", "output", "timed_out", "skipped", "undo", "rehearsed", "expected_s", // steps
+	"ups", "until", "by", "ended", // maintenance, with reason
 	"attempt", "retry_s", // a power-off that failed
 	"psu", "state", "input", "bmc", "array", "level", "failing", // supplies, arrays
 	"disk", "type", "serial", "verdict", "before", "reasons", // disks; level and verdict of drills, too
