@@ -19,7 +19,7 @@ func (d *decider) raiseAlerts(down bool) {
 		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.ID, b.ID))
 	})
 	before := d.mem.Alerts
-	d.mem.Alerts = nil
+	d.mem.Alerts = nil // not in place: earlier memories share it
 	for i := range d.alerts {
 		a := &d.alerts[i]
 		was := find(before, a.ID, a.Device)
@@ -84,6 +84,10 @@ func (d *decider) hostAlerts() {
 // alerts raises what stands for this UPS. The texts are only made for what does.
 func (u *ups) alerts(raise func(AlertID, string, string)) {
 	say := func(id AlertID, format string, args ...any) {
+		if u.pol.Brief {
+			raise(id, u.name, "")
+			return
+		}
 		raise(id, u.name, u.name+" "+fmt.Sprintf(format, args...))
 	}
 	u.lineAlerts(say)

@@ -37,7 +37,7 @@ func (u *ups) healthy() string {
 	case !m.Read.Set:
 		return "not read yet"
 	case !u.heard() && u.doomed():
-		return fmt.Sprintf("was doomed (%s) when last heard, and has not answered since the agent started", m.Doomed)
+		return fmt.Sprintf("was doomed (%s) when last heard, and has not answered since the agent started", u.was)
 	case u.silent() && (m.running() || u.inferred.Set):
 		return fmt.Sprintf("silent for %s, last heard on battery; %s are allowed", secs(u.now-u.heardAt()), secs(u.blindLimit()))
 	case u.silent() && m.Line == "":

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -52,7 +53,8 @@ func (u *ups) onBattery(f Facts) {
 		return
 	}
 	m.Transfer = mark(f.At)
-	if m.Transfers = append(m.Transfers, f.At); len(m.Transfers) > flapTransfers {
+	// Never in place: earlier memories share it.
+	if m.Transfers = append(slices.Clip(m.Transfers), f.At); len(m.Transfers) > flapTransfers {
 		m.Transfers = m.Transfers[1:]
 	}
 	if !m.OnBattery.Set {

@@ -34,6 +34,7 @@ type ups struct {
 	events   []dodai.Event
 	inferred Mark // silent, but its feed's mains are known to have failed then
 
+	was    Reason // its doom in the decision before
 	doom   Reason
 	lost   bool
 	why    string

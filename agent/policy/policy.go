@@ -13,6 +13,10 @@ type Policy struct {
 	// Without names rules that do not apply. It shows what each of them is good for, in
 	// simulations and tests; a running agent has none.
 	Without map[Rule]bool
+	// Brief leaves out the words: why a feed that is healthy is, the explanation of a
+	// decision to stay up, the texts of alerts, the evidence. Deciding again without it, on
+	// the same input, gives them. Simulations that decide a billion times need no words.
+	Brief bool
 }
 
 // New is a policy with cfg.
@@ -41,7 +45,7 @@ type decider struct {
 // it knows is now, on the monotonic clock of s, whose readings must not be younger. m
 // and s are not changed.
 func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision, Memory) {
-	d := &decider{pol: &p, cfg: &p.Config, s: s, mem: m.clone(), now: now, fast: map[string]bool{}, alerts: []Alert{}}
+	d := &decider{pol: &p, cfg: &p.Config, s: s, mem: m, now: now, alerts: []Alert{}}
 	d.noteBoot()
 	d.observe()
 	for _, u := range d.upses {
@@ -50,7 +54,7 @@ func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision
 	}
 	d.supplies = d.suppliesOf()
 	d.judgeSupplies()
-	out := Decision{At: now, Need: p.Need, Reserve: p.Reserve, UPSes: []UPSView{}}
+	out := Decision{At: now, Need: p.Need, Reserve: p.Reserve, UPSes: make([]UPSView, 0, len(d.upses))}
 	d.verdict(&out)
 	d.margin(&out)
 	d.raiseAlerts(out.Shutdown)
@@ -71,7 +75,7 @@ func (d *decider) observe() {
 		switch dev.Kind {
 		case dodai.KindUPS:
 			u := &ups{name: dev.Name, pol: d.pol, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], doom: ReasonNone,
-				factor: 1, battery: d.mem.Batteries[dev.Name], cleanEnd: d.mem.Stopped}
+				factor: 1, battery: d.mem.Batteries[dev.Name], cleanEnd: d.mem.Stopped, was: d.mem.UPS[dev.Name].Doomed}
 			u.absent(away)
 			u.maintain()
 			u.observe()
@@ -118,7 +122,17 @@ func (d *decider) verdict(out *Decision) {
 			out.Reason = latest.doom
 		}
 	}
-	out.Explanation = d.explain(out, healthy, need)
+	if out.Shutdown || !d.pol.Brief {
+		out.Explanation = d.explain(out, healthy, need)
+	}
+}
+
+// askFast has a device polled as often as on battery.
+func (d *decider) askFast(name string) {
+	if d.fast == nil {
+		d.fast = map[string]bool{}
+	}
+	d.fast[name] = true
 }
 
 func (d *decider) minSupplies() int { return max(1, d.cfg.MinSupplies) }
@@ -129,9 +143,11 @@ func (d *decider) finish(out *Decision) {
 		d.mem.UPS[u.name] = u.mem
 		d.keepBattery(u)
 		out.UPSes = append(out.UPSes, u.view())
-		out.Evidence = append(out.Evidence, u.evidence()...)
+		if !d.pol.Brief {
+			out.Evidence = append(out.Evidence, u.evidence()...)
+		}
 		if u.fast() {
-			d.fast[u.name] = true
+			d.askFast(u.name)
 		}
 		if u.nextAt != 0 && (d.nextAt == 0 || u.nextAt < d.nextAt) {
 			d.nextAt = u.nextAt

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -238,5 +240,48 @@ func BenchmarkDecide(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		w.pol.Decide(snap, w.mem, at(202))
+	}
+}
+
+// BenchmarkDecideSites is one reading in the middle of an outage at sites of several sizes,
+// early in it and after an hour: a decision must not grow with time.
+func BenchmarkDecideSites(b *testing.B) {
+	for _, n := range []int{1, 4, 50} {
+		for _, seconds := range []int{200, 3800} {
+			for _, brief := range []bool{false, true} {
+				b.Run(fmt.Sprintf("ups=%d/after=%ds/brief=%v", n, seconds, brief), func(b *testing.B) {
+					w := newWorld(b, nil)
+					w.pol.Brief = true
+					outage(w, n, seconds)
+					d := *w.snap.Device("u00")
+					now := at(float64(seconds + 2))
+					d.At, d.Polls = now, d.Polls+1
+					snap := w.snap.With(&d, now, time.Time{})
+					w.pol.Brief = brief
+					b.ReportAllocs()
+					for b.Loop() {
+						w.pol.Decide(snap, w.mem, now)
+					}
+				})
+			}
+		}
+	}
+}
+
+// outage plays one of so many seconds at n UPSes, each read every 2 s.
+func outage(w *world, n, length int) {
+	for s := 0; s <= length; s += 2 {
+		now := at(float64(s))
+		for i := range n {
+			name := fmt.Sprintf("u%02d", i)
+			r := &dodai.Reading{Kind: dodai.KindUPS, Status: dodai.OB | dodai.DISCHRG, Vars: dodai.Vars{
+				dodai.BatteryCharge: dodai.Num(math.Round(100 - float64(s)/80)), dodai.BatteryRuntime: dodai.Num(float64(8000 - s)),
+				dodai.InputVoltage: dodai.Num(0), dodai.UPSLoad: dodai.Num(40),
+			}}
+			d := w.device(name, dodai.KindUPS)
+			d.Reading, d.At, d.Polls = r, now, d.Polls+1
+			w.snap = w.snap.With(&d, now, time.Time{})
+		}
+		w.last, w.mem = w.pol.Decide(w.snap, w.mem, now)
 	}
 }

@@ -27,6 +27,7 @@ var dooms = []struct {
 // judge says by which rule the feed of this UPS is doomed, and why or why not.
 func (u *ups) judge() {
 	m := &u.mem
+	u.was = m.Doomed
 	if u.maint != nil {
 		m.Doomed, u.why = ReasonNone, u.maintained()
 		return
@@ -40,13 +41,15 @@ func (u *ups) judge() {
 		if reason == ReasonNone {
 			continue
 		}
-		if u.doom == ReasonNone || reason == m.Doomed { // what doomed it first stays the reason
+		if u.doom == ReasonNone || reason == u.was { // what doomed it first stays the reason
 			u.doom, u.why = reason, why
 		}
 	}
 	switch {
 	case u.doom == ReasonNone:
-		u.why = u.healthy()
+		if !u.pol.Brief {
+			u.why = u.healthy()
+		}
 	case !u.doomed():
 		m.DoomedAt = u.now
 	}
@@ -64,7 +67,7 @@ func (u *ups) doomNow(reason Reason) {
 }
 
 // doomed reports whether the feed was doomed in the decision before.
-func (u *ups) doomed() bool { return u.mem.Doomed != "" && u.mem.Doomed != ReasonNone }
+func (u *ups) doomed() bool { return u.was != "" && u.was != ReasonNone }
 
 // heard reports whether the UPS has said what its state is since the agent started. Until
 // then nothing follows from what is remembered but from the silence: the outage may be over.

@@ -1,6 +1,9 @@
 package policy
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	slopeSkip   = 30 * time.Second  // after a transfer the charge jumps before it falls
@@ -65,7 +68,7 @@ func (s *Slope) add(v, fall float64, mid time.Duration) {
 	if len(s.Points) == slopePoints {
 		s.Points = s.Points[1:]
 	}
-	s.Points = append(s.Points, Point{At: mid, V: v, By: by})
+	s.Points = append(slices.Clip(s.Points), Point{At: mid, V: v, By: by})
 }
 
 // jump is the largest fall over gap that can be a discharge.

@@ -130,7 +130,7 @@ func (d *decider) witnessPSUs() {
 func (d *decider) fastPSU(name string, m *PSUMemory) {
 	for i := range m.Lost {
 		if !m.Lost[i].Believed && !m.All.confirmed(d.cfg) {
-			d.fast[name] = true
+			d.askFast(name)
 		}
 	}
 }
