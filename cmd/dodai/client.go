@@ -43,6 +43,14 @@ func newClient(socket string) *client {
 	return c
 }
 
+// refused is an answer other than 2xx, in the agent's own words.
+type refused struct {
+	status int // of HTTP
+	text   string
+}
+
+func (r *refused) Error() string { return r.text }
+
 // do sends one request and decodes the answer into out; out may be nil. An answer other
 // than 2xx is an error that carries the agent's own words.
 func (c *client) do(ctx context.Context, method, path string, in, out any) error {
@@ -65,7 +73,7 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) error
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what could be read is shown
-		return fmt.Errorf("%s", strings.TrimSpace(string(text)))
+		return &refused{resp.StatusCode, strings.TrimSpace(string(text))}
 	}
 	if out == nil {
 		return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,8 @@ func statusCmd() *cobra.Command {
 		Use:   "status",
 		Short: "Say whether this server could be shut down cleanly now, and what is wrong",
 		Long: `Asks the running agent. The exit status is 0 when all is in order and 3 when
-something is not: on battery, an alert, a device that does not answer.`,
+something is not: on battery, an alert, a device that does not answer, a UPS in
+maintenance.`,
 		Args: exactly(0, "none"),
 	}
 	socket, asJSON := socketFlag(cmd), jsonFlag(cmd)
@@ -43,7 +45,7 @@ something is not: on battery, an alert, a device that does not answer.`,
 
 // inOrder reports whether nothing asks for an operator's attention.
 func inOrder(s agent.Status) bool {
-	if s.State != "normal" && s.State != "drill" || len(s.Alerts) > 0 || s.Journal != "ok" {
+	if s.State != "normal" && s.State != "drill" || len(s.Alerts) > 0 || len(s.Maintenance) > 0 || s.Journal != "ok" {
 		return false
 	}
 	for _, d := range s.Devices {
@@ -55,6 +57,9 @@ func inOrder(s agent.Status) bool {
 }
 
 func printStatus(w io.Writer, s agent.Status) error {
+	if err := printMaintenance(w, s.Maintenance, s.Unguarded); err != nil {
+		return err
+	}
 	head := [][]string{
 		{"host", s.Host},
 		{"mode", modeText(s.Mode)},
@@ -126,6 +131,9 @@ func upsRows(s agent.Status) [][]string {
 		}
 		if u.Doomed == policy.ReasonNone && !u.Lost {
 			verdict = feedText(u)
+		}
+		if slices.ContainsFunc(s.Maintenance, func(m agent.MaintenanceStatus) bool { return m.UPS == u.Name }) {
+			verdict = "maintenance"
 		}
 		rows = append(rows, []string{u.Name, dash(u.Status.String()), secondsText(u.OnBattS), secondsText(u.AvailableS), dash(u.Source), verdict})
 	}
