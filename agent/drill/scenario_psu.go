@@ -79,6 +79,7 @@ func (s *Scenario) settleSupplies() {
 	}
 	s.supplies = []string{}
 	if behind {
+		s.Config.LoadShift = false // these paths are there for the inputs alone
 		for _, ups := range s.UPSes {
 			s.supplies = append(s.supplies, supply(ups))
 			s.Paths = append(s.Paths, dodai.Path{PSU: supply(ups), UPS: ups})

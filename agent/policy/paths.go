@@ -87,7 +87,7 @@ type carrier struct {
 // them ends the others carry its load as well, and end sooner than they say now.
 func (d *decider) judgeLoadShift() {
 	carriers := d.carriers()
-	if len(carriers) < 2 || d.pol.off(RuleLoadShift) {
+	if len(carriers) < 2 {
 		return
 	}
 	d.together = new(seconds(ends(carriers, d.minSupplies())))
@@ -107,7 +107,7 @@ func (d *decider) judgeLoadShift() {
 // where the wiring is not known, some feed is not on battery, or nothing credible says how
 // long one of them lasts.
 func (d *decider) carriers() []carrier {
-	if len(d.s.Paths) == 0 {
+	if len(d.s.Paths) == 0 || !d.cfg.LoadShift || d.pol.off(RuleLoadShift) {
 		return nil
 	}
 	var out []carrier

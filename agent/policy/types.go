@@ -43,6 +43,7 @@ type Config struct {
 	MinSupplies      int      `yaml:"min_supplies" json:"min_supplies"`               // feeds that must be healthy
 	IgnoreLB         bool     `yaml:"ignore_lb" json:"ignore_lb"`                     // do not trust the LB flag
 	LBTrustS         *Seconds `yaml:"lb_trust_s" json:"lb_trust_s"`                   // on battery for less, LB alone is not believed
+	LoadShift        bool     `yaml:"load_shift" json:"load_shift"`                   // wired UPSes carry the host together; what is left of them takes over
 	BootMinChargePct float64  `yaml:"boot_min_charge_pct" json:"boot_min_charge_pct"` // below it, hold back heavy services after boot
 }
 
@@ -53,7 +54,7 @@ func Default() Config {
 		PollBattS: 2, RetryS: 0.5, StaleS: 15, FrozenS: 120,
 		MinChargePct: 20, ConfirmPolls: 2, ConfirmS: 0.5,
 		NoMetricsOnBattS: 120, CommsLostBattS: 60, OffConfirmS: 30, HysteresisS: 10,
-		MinSupplies: 1, BootMinChargePct: 30,
+		MinSupplies: 1, LoadShift: true, BootMinChargePct: 30,
 	}
 }
 
