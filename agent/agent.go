@@ -13,6 +13,7 @@ import (
 
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/audit"
+	"github.com/dodai-agent/dodai/agent/bootlog"
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/export"
 	"github.com/dodai-agent/dodai/agent/policy"
@@ -40,6 +41,8 @@ type Options struct {
 	Rehearse bool
 	// OnEvent is told every event, drills' included. It must not block; nil: nobody.
 	OnEvent func(dodai.Event)
+	// BootEnd says how an earlier boot ended; nil: systemd's journal does.
+	BootEnd func(ctx context.Context, bootID string) (bootlog.End, error)
 	// Notify tells the service manager; nil: nobody.
 	Notify func(state string)
 	// Watchdog is how often the loop has to report that it decides; 0: not asked.
@@ -80,6 +83,7 @@ type View struct {
 	Down     *downState // nil: no shutdown is under way
 	Config   *config.Config
 	Need     shutdown.Need // what the way down takes, step by step
+	PowerOff string        // what the last power-off taught, or why nothing; empty: there was none
 	Policy   policy.Policy
 	executor *shutdown.Executor
 }
@@ -147,6 +151,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	a.ctx = ctx
+	before := a.loop.powerOff.before
+	group.Go(func() error { return a.runLearnPowerOff(ctx, before) })
 	a.start(group)
 	if err := a.serve(ctx, group); err != nil {
 		stop()

@@ -39,11 +39,13 @@ func (a *Agent) observe() {
 		return
 	}
 	l.observed = l.decision.Reason
-	a.emit(decided(l.decision, config.Observe))
+	a.emit(decided(l.decision, l.need, config.Observe))
 }
 
-func decided(d policy.Decision, mode config.Mode) dodai.Event {
-	fields := map[string]any{"reason": string(d.Reason), "mode": string(mode), "need_s": d.Need.Seconds(), "reserve_s": d.Reserve.Seconds()}
+func decided(d policy.Decision, need shutdown.Need, mode config.Mode) dodai.Event {
+	fields := map[string]any{
+		"reason": string(d.Reason), "mode": string(mode), "need_s": d.Need.Seconds(), "need_parts": need.Parts(), "reserve_s": d.Reserve.Seconds(),
+	}
 	if d.Margin != nil {
 		fields["margin_s"] = d.Margin.Seconds()
 	}
@@ -58,7 +60,7 @@ func decided(d policy.Decision, mode config.Mode) dodai.Event {
 func (a *Agent) goDown() {
 	l := &a.loop
 	l.down = &downState{stamp: a.stamp(), Reason: l.decision.Reason, Explanation: l.decision.Explanation}
-	a.emit(decided(l.decision, config.Armed))
+	a.emit(decided(l.decision, l.need, config.Armed))
 	a.saveDown()
 	a.emit(dodai.Event{Name: dodai.EventShutdownStarted, Text: l.down.Explanation, Fields: map[string]any{"reason": string(l.down.Reason)}})
 	a.execute()
@@ -69,32 +71,38 @@ func (a *Agent) goDown() {
 func (a *Agent) resumeDown() {
 	l := &a.loop
 	switch {
-	case l.down == nil || l.down.Finished || l.executing:
+	case l.down == nil:
+		a.callOffPowerOff("the shutdown it belongs to is not known any more")
+	case l.down.Finished || l.executing:
 	case l.cfg.Mode != config.Armed:
 		a.log.Warn("a shutdown had begun; it is not gone on with, because the mode is observe", "reason", l.down.Reason, "done", l.down.Done)
 		l.down = nil
 		a.saveDown()
+		a.callOffPowerOff("the agent was disarmed and the machine stayed up")
 	default:
 		a.log.Warn("going on with the shutdown that had begun", "reason", l.down.Reason, "done", l.down.Done)
 		a.execute()
 	}
 }
 
-// saveDown writes the state of the shutdown and waits for the disk, but not for long,
+// saveDown writes the state of the shutdown.
+func (a *Agent) saveDown() { a.saveWaiting(keyShutdown, a.loop.down) }
+
+// saveWaiting writes a state of the way down and waits for the disk, but not for long,
 // and not again and again for one that hangs: what a step may cost is that step.
-func (a *Agent) saveDown() {
-	data, err := json.Marshal(a.loop.down)
+func (a *Agent) saveWaiting(key string, state any) {
+	data, err := json.Marshal(state)
 	if err != nil {
 		a.log.Error("the state of the shutdown cannot be written", "err", err)
 		return
 	}
 	if !a.store.works() {
-		a.store.save(keyShutdown, data)
+		a.store.save(key, data)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), persistLimit)
 	defer cancel()
-	if err := a.store.saveNow(ctx, keyShutdown, data); err != nil {
+	if err := a.store.saveNow(ctx, key, data); err != nil {
 		a.log.Error("the shutdown goes on without being written down", "err", err)
 	}
 }
@@ -154,6 +162,9 @@ func (a *Agent) record(ctx context.Context, p shutdown.Progress) error {
 	}
 	down := false
 	err := a.call(ctx, func() {
+		if p.Step == shutdown.PowerOffStep && p.Phase == shutdown.PhaseStarted {
+			a.recordPowerOff(p)
+		}
 		switch down = a.loop.down != nil; {
 		case p.Drill != "":
 			a.recordDrill(p)
@@ -208,6 +219,9 @@ func (a *Agent) rearm(now time.Duration) {
 	if !l.down.Finished || l.executing {
 		return
 	}
+	if asked := l.powerOff.asked; asked != nil && now-asked.At > stayedUp {
+		a.callOffPowerOff("the machine stayed up")
+	}
 	if l.decision.Shutdown || onBattery(l.decision) {
 		l.down.FinishedAt = now
 		return
@@ -223,6 +237,7 @@ func (a *Agent) rearm(now time.Duration) {
 	executor.Restore(l.earlyDone)
 	l.executor, l.down = executor, nil
 	a.saveDown()
+	a.callOffPowerOff("the machine stayed up")
 	a.log.Warn("power is back and the machine still runs: ready to decide again")
 }
 

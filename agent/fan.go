@@ -45,6 +45,9 @@ func (a *Agent) logEvent(ev dodai.Event) {
 // exportState is the part of a view that metrics show.
 func exportState(v *View) export.State {
 	st := export.State{Snapshot: v.Snapshot, Decision: &v.Decision, Armed: v.Mode == config.Armed}
+	for _, s := range v.Need.Steps {
+		st.Need = append(st.Need, export.Step{Name: s.Step, Took: s.Took, Runs: s.Runs})
+	}
 	seen := map[string]bool{}
 	for _, f := range v.Findings { // a component's worst finding comes first
 		if !seen[f.Component] {

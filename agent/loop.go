@@ -51,6 +51,8 @@ type loopState struct {
 
 	maintenance maintenanceLoop
 
+	powerOff powerOffLoop
+
 	down      *downState
 	executing bool          // the executor runs for down
 	observed  policy.Reason // in observe mode: what would have been done, told once
@@ -84,6 +86,7 @@ func (a *Agent) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			a.loop.memory.Stopped = true // if the host is dark after this, it is not its battery
 			a.saveMemory()
 			return nil
 		case u := <-a.updates:
@@ -241,6 +244,12 @@ func (a *Agent) restore(ctx context.Context) {
 		}
 		l.down = d
 	}
+	if data := a.store.load(ctx, keyPowerOff); data != nil {
+		var err error
+		if l.powerOff, err = restorePowerOff(data, a.store.load(ctx, keyPowerOffLearned), now); err != nil {
+			a.log.Error("the last power-off is not measured", "err", err)
+		}
+	}
 	if data := a.store.load(ctx, keyEarly); data != nil {
 		var err error
 		if l.earlyDone, err = restoreEarly(data, now); err != nil {
@@ -274,7 +283,7 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, Policy: l.policy, executor: l.executor}
+		Need: l.need, PowerOff: l.powerOff.note, Policy: l.policy, executor: l.executor}
 	if l.down != nil {
 		d := *l.down
 		v.Down = &d

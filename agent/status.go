@@ -6,6 +6,7 @@ import (
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/audit"
 	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/agent/shutdown"
 )
 
 // Status is what `dodai status --json` prints and GET /v1/status answers. Durations
@@ -24,6 +25,7 @@ type Status struct {
 	AvailableS  *float64       `json:"available_s,omitempty"`
 	NeedS       float64        `json:"need_s"`
 	ReserveS    float64        `json:"reserve_s"`
+	Need        NeedStatus     `json:"need"` // what need_s is made of
 	BootHold    bool           `json:"boot_hold"`
 	UPSes       []UPSStatus    `json:"ups"`
 	Devices     []DeviceStatus `json:"devices"`
@@ -36,6 +38,25 @@ type Status struct {
 	Maintenance []MaintenanceStatus `json:"maintenance"`
 	Unguarded   *Unguarded          `json:"unguarded,omitempty"`
 	Journal     string              `json:"journal"` // ok, or what is wrong with it
+}
+
+// NeedStatus is what the way down takes, part by part, without the reserve.
+type NeedStatus struct {
+	TotalS      float64 `json:"total_s"`
+	ConfiguredS float64 `json:"configured_s"` // shutdown.need, the least until all parts are measured
+	Measured    bool    `json:"measured"`     // every part has three complete runs
+	Why         string  `json:"why"`          // one sentence
+	// PowerOff is what the last power-off taught, or why it taught nothing.
+	PowerOff string     `json:"power_off,omitempty"`
+	Steps    []NeedStep `json:"steps"` // in order, power_off last
+}
+
+// NeedStep is one part of the way down.
+type NeedStep struct {
+	Step  string         `json:"step"`
+	TookS float64        `json:"took_s"`
+	Runs  int            `json:"runs"`  // complete ones that were measured
+	Basis shutdown.Basis `json:"basis"` // p95, largest, cut_off: measured; configured; guess
 }
 
 // UPSStatus is what the decision makes of one UPS.
@@ -102,7 +123,7 @@ func (a *Agent) Status() Status {
 		State: state(v), Explanation: d.Explanation, Reason: d.Reason,
 		MarginS: seconds(d.Margin), AvailableS: seconds(d.Available), NeedS: d.Need.Seconds(), ReserveS: d.Reserve.Seconds(),
 		BootHold: d.BootHold, UPSes: []UPSStatus{}, Devices: []DeviceStatus{}, Alerts: []AlertStatus{},
-		SPOFs: list(v.Findings), Journal: a.store.health(), Drill: a.drill.status(now),
+		Need: needStatus(v), SPOFs: list(v.Findings), Journal: a.store.health(), Drill: a.drill.status(now),
 	}
 	for _, u := range d.UPSes {
 		s.UPSes = append(s.UPSes, upsStatus(u, v.Snapshot, now))
@@ -124,6 +145,17 @@ func (a *Agent) Status() Status {
 		s.State = "maintenance"
 	}
 	return s
+}
+
+func needStatus(v *View) NeedStatus {
+	n := NeedStatus{
+		TotalS: v.Need.Total.Seconds(), ConfiguredS: v.Need.Configured.Seconds(), Measured: v.Need.Measured, Why: v.Need.String(),
+		PowerOff: v.PowerOff, Steps: make([]NeedStep, len(v.Need.Steps)),
+	}
+	for i, s := range v.Need.Steps {
+		n.Steps[i] = NeedStep{s.Step, s.Took.Seconds(), s.Runs, s.Basis}
+	}
+	return n
 }
 
 func state(v *View) string {

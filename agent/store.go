@@ -256,6 +256,18 @@ func (s *store) measured(p shutdown.Progress, at time.Time) {
 	s.rewake()
 }
 
+// learned remembers a duration that was found out later, and writes it together with the
+// mark that it was. Without a journal, or when that fails, it is remembered all the same.
+func (s *store) learned(ctx context.Context, d journal.Duration, key string, mark []byte) error {
+	s.mu.Lock()
+	s.runs[d.Step] = append(s.runs[d.Step], shutdown.Measured{Took: d.Took, Complete: d.Complete})
+	s.mu.Unlock()
+	if s.journal == nil {
+		return nil
+	}
+	return s.write(ctx, func(ctx context.Context) error { return s.journal.RecordDurationOnce(ctx, d, key, mark) })
+}
+
 // events returns the newest events, oldest first.
 func (s *store) events(ctx context.Context, limit int) ([]dodai.Event, error) {
 	if s.journal == nil {

@@ -18,6 +18,13 @@ import (
 	"github.com/dodai-agent/dodai/agent/policy"
 )
 
+// Step is one part of the way down.
+type Step struct {
+	Name string
+	Took time.Duration
+	Runs int // complete ones that were measured
+}
+
 // SPOF is one component and whether its loss alone would stop the server or lose data.
 type SPOF struct {
 	Component string
@@ -29,6 +36,7 @@ type SPOF struct {
 type State struct {
 	Snapshot *dodai.Snapshot
 	Decision *policy.Decision // nil: none yet
+	Need     []Step           // the parts of the need, power_off last
 	SPOFs    []SPOF
 	Armed    bool
 }

@@ -27,6 +27,8 @@ const (
 	PowerMargin      = "dodai_power_margin_seconds"
 	PowerAvailable   = "dodai_power_available_seconds"
 	ShutdownNeed     = "dodai_shutdown_need_seconds"
+	StepNeed         = "dodai_shutdown_step_need_seconds"
+	StepRuns         = "dodai_shutdown_step_runs"
 	ShutdownReserve  = "dodai_shutdown_reserve_seconds"
 	ShutdownDecided  = "dodai_shutdown_decided"
 	BootHold         = "dodai_boot_hold"
@@ -90,6 +92,8 @@ var gauges = []struct {
 	{PowerMargin, "Seconds available on battery beyond need and reserve; no series while nothing credible says so.", nil},
 	{PowerAvailable, "Seconds the power path that decides could still carry the host.", nil},
 	{ShutdownNeed, "Seconds a clean shutdown takes, without the reserve.", nil},
+	{StepNeed, "What one part of the shutdown takes; power_off is the operating system's own part, and the sum may be less than was configured for the whole.", []string{"step"}},
+	{StepRuns, "Complete runs that were measured of one part of the shutdown; with fewer than 3 of any the configured need is the least.", []string{"step"}},
 	{ShutdownReserve, "Seconds kept on top of the need.", nil},
 	{ShutdownDecided, "Whether the host has to go down now.", nil},
 	{BootHold, "Whether heavy services are held back after boot.", nil},

@@ -151,6 +151,10 @@ func (p *page) decision() {
 		return
 	}
 	p.gauge(ShutdownNeed, d.Need.Seconds())
+	for _, s := range p.state.Need {
+		p.gauge(StepNeed, s.Took.Seconds(), s.Name)
+		p.gauge(StepRuns, float64(s.Runs), s.Name)
+	}
 	p.gauge(ShutdownReserve, d.Reserve.Seconds())
 	p.gauge(ShutdownDecided, truth(d.Shutdown))
 	p.gauge(BootHold, truth(d.BootHold))

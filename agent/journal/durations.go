@@ -49,6 +49,25 @@ func (j *Journal) RecordDuration(ctx context.Context, d Duration) error {
 	return j.write(ctx, "record duration", d.insert)
 }
 
+// RecordDurationOnce stores d, and mark under key as SaveState does: both are on the disk
+// when it returns nil, and neither without the other. So who finds its mark there knows
+// that d has been recorded.
+func (j *Journal) RecordDurationOnce(ctx context.Context, d Duration, key string, mark []byte) error {
+	if err := d.valid(); err != nil {
+		return wrap("record duration", err)
+	}
+	if d.At.IsZero() {
+		d.At = j.opts.Now()
+	}
+	row := stateRow{key: key, value: mark, crc: sum(key, mark), saved: unixNano(j.opts.Now())}
+	return j.write(ctx, "record duration", func(ctx context.Context, tx *sql.Tx) error {
+		if err := d.insert(ctx, tx); err != nil {
+			return err
+		}
+		return row.insert(ctx, tx)
+	})
+}
+
 func (d Duration) insert(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO durations (step, took, complete, source, wall) VALUES (?, ?, ?, ?, ?)",
 		d.Step, int64(d.Took), d.Complete, d.Source, unixNano(d.At))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent"
 	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/agent/shutdown"
 )
 
 func statusCmd() *cobra.Command {
@@ -66,7 +68,11 @@ func printStatus(w io.Writer, s agent.Status) error {
 		{"state", strings.ReplaceAll(s.State, "_", " ")},
 		{"margin", fmt.Sprintf("%s   (battery %s, shutdown needs %s, reserve %s)", secondsText(s.MarginS), secondsText(s.AvailableS), secondsText(&s.NeedS), secondsText(&s.ReserveS))},
 		{"why", s.Explanation},
+		{"need", strings.TrimPrefix(s.Need.Why, "need ")},
 		{"journal", s.Journal},
+	}
+	if s.Need.PowerOff != "" {
+		head = append(head, []string{"power-off", s.Need.PowerOff})
 	}
 	if s.Shutdown != nil {
 		head = append(head, []string{"shutdown", shutdownText(*s.Shutdown)})
@@ -74,7 +80,7 @@ func printStatus(w io.Writer, s agent.Status) error {
 	if s.Drill != nil {
 		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
 	}
-	for _, section := range [][][]string{head, upsRows(s), deviceStatusRows(s), alertRows(s)} {
+	for _, section := range [][][]string{head, needRows(s), upsRows(s), deviceStatusRows(s), alertRows(s)} {
 		if len(section) < 2 {
 			continue
 		}
@@ -120,6 +126,33 @@ func spofLine(s agent.Status) string {
 		}
 	}
 	return fmt.Sprintf("single points of failure: %d open, %d to be advised of; `dodai audit` lists them", open, len(s.SPOFs)-open)
+}
+
+// needRows says what the way down takes; nothing where the power-off is all of it and was
+// never measured.
+func needRows(s agent.Status) [][]string {
+	rows := [][]string{{"SHUTDOWN", "TAKES", "RUNS", "FROM"}}
+	if len(s.Need.Steps) == 1 && s.Need.Steps[0].Basis == shutdown.BasisGuess {
+		return rows
+	}
+	for _, p := range s.Need.Steps {
+		rows = append(rows, []string{p.Step, secondsText(&p.TookS), strconv.Itoa(p.Runs), basisText(p.Basis)})
+	}
+	return rows
+}
+
+func basisText(b shutdown.Basis) string {
+	switch b {
+	case shutdown.BasisP95:
+		return "measured, 95th percentile"
+	case shutdown.BasisLargest:
+		return "measured, the largest"
+	case shutdown.BasisCutOff:
+		return "measured, cut off after that"
+	case shutdown.BasisConfigured:
+		return "configured"
+	}
+	return "a guess"
 }
 
 func upsRows(s agent.Status) [][]string {
