@@ -50,7 +50,8 @@ func TestFedByMistakes(t *testing.T) {
 		{"arrays", "arrays: [{name: d, driver: md, fed_by: x}]", []string{`f:1:32: unknown key "fed_by" in arrays: want fed_by of`}},
 		{"supplies", "psus: [{name: d, driver: ipmi, fed_by: x}]", []string{`f:1:32: unknown key "fed_by" in psus: want fed_by of`}},
 		{"a line of the wiring", siteOf("u", "wiring: [{psu: x, ups: u, fed_by: room}]"), []string{`f:4:27: unknown key "fed_by" in wiring: want fed_by of`}},
-		{"a UPS without a name", "ups: [{driver: nut, fed_by: room}, {name: room, driver: nut}]", []string{`f:1:7: a device in ups without "name"`}},
+		{"itself, which feeds no other", siteOf("u1 u2<u2", "policy: {min_supplies: 2}"), []string{`f:6:13: ups u2 is fed by itself`}},
+		{"a UPS without a name", "ups: [{driver: nut, fed_by: hall}, {name: room, driver: nut}]", []string{`f:1:7: a device in ups without "name"`}},
 		{"two of one name", siteOf("room rack<room rack<room"), []string{`f:7:5: device "rack" again, after line 4`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
