@@ -375,6 +375,40 @@ func TestRestoreMaintenance(t *testing.T) {
 	}
 }
 
+// A reboot takes what it took; a clock that went back ends it, and both are told.
+func TestMaintenanceOverAReboot(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wall  time.Duration // when it was written, before now
+		ended int
+	}{"10 minutes": {10 * time.Minute, 0}, "2 hours": {2 * time.Hour, 1}, "the clock went back": {-time.Minute, 1}} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			st := s.step(plain, nil)
+			data, err := json.Marshal(maintenanceState{stamp{"another-boot", 5 * time.Hour, time.Now().Add(-tc.wall)},
+				[]dodai.Maintenance{{UPS: "u1", Since: 4 * time.Hour, Until: 6 * time.Hour, Reason: "battery swap", By: "root"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			st.store.save(keyMaintenance, data)
+			flushed(t, st.store)
+			st.end(st.ctx, st.loop.group)
+			st = s.step(plain, func(o *Options) {
+				o.Clock = func() time.Duration { return 30 * time.Second } // after the boot
+			})
+			st.decide()
+			if n := st.count(dodai.EventMaintenanceEnded); n != tc.ended {
+				t.Errorf("%d ended, want %d", n, tc.ended)
+			}
+			if got := st.Status().Maintenance; len(got) != 1-tc.ended || len(got) == 1 && (got[0].LeftS < 2990 || got[0].LeftS > 3000) {
+				t.Errorf("%+v stand", got)
+			}
+			if tc.wall < 0 && !s.logged("the wall clock went back over the reboot") {
+				t.Error("the log does not say why")
+			}
+		})
+	}
+}
+
 // Whatever lies in the journal and whatever the clocks say, nothing stands longer than it
 // had left when it was written, nor longer than may be asked for.
 func FuzzRestoreMaintenance(f *testing.F) {
