@@ -102,6 +102,34 @@ func TestParseMistakes(t *testing.T) {
 		{"unknown reason", head + "  - {t: 1, event: end}\nexpect: {reason: fire}\n", `f:4:18: reason "fire": want one of`},
 		{"expectation of another type", head + "  - {t: 1, event: end}\nexpect: {shutdown: 1}\n", `f:4:20: "1": want true or false`},
 		{"alias", "id: &a x\ntitle: *a\ntimeline: []\n", `f:1:5: "&": want the value itself`},
+		{"reserve of more than the need", "id: x\nconfig: {reserve_s: 61, need_s: 60}\ntimeline: []\n", `f:2:21: "61": want the part of need_s that is reserve, a number from 0 to 60`},
+		{"path of an unknown UPS", "id: x\nconfig: {wiring: [{psu: a, ups: u2}]}\ntimeline: []\n", `f:2:33: unknown UPS "u2": want one of u1`},
+		{"path of no supply", "id: x\nconfig: {wiring: [{ups: u1}]}\ntimeline: []\n", `power supply "": want psu: with a name`},
+		{"path from nowhere", "id: x\nconfig: {wiring: [{psu: a, outlet: x}]}\ntimeline: []\n", "f:2:19: a path from nowhere: want ups or feed"},
+		{"path twice", "id: x\nconfig: {wiring: [{psu: a, ups: u1}, {psu: a, ups: u1}]}\ntimeline: []\n", "f:2:38: the same path a second time"},
+		{"wiring that is no list", "id: x\nconfig: {wiring: {psu: a}}\ntimeline: []\n", "want a list of {psu, outlet, ups, feed}"},
+		{"too long a wiring", "id: x\nconfig: {wiring: [" + strings.Repeat("{psu: a, ups: u1}, ", 65) + "]}\ntimeline: []\n", "65 paths: want at most 64"},
+		{"link of an unknown UPS", "id: x\nconfig: {links: [{ups: u1, fed_by: u2}]}\ntimeline: []\n", `f:2:36: unknown UPS "u2"`},
+		{"half a link", "id: x\nconfig: {links: [{ups: u1}]}\ntimeline: []\n", "an incomplete link: want ups and fed_by"},
+		{"link to itself", "id: x\nconfig: {links: [{ups: u1, fed_by: u1}]}\ntimeline: []\n", "u1 would feed itself"},
+		{"links in a circle", "id: x\nconfig: {ups: [a, b, c], links: [{ups: a, fed_by: b}, {ups: b, fed_by: c}, {ups: c, fed_by: a}]}\ntimeline: []\n", "f:2:73: c would feed itself: want UPSes in a row"},
+		{"two links of one", "id: x\nconfig: {ups: [a, b, c], links: [{ups: a, fed_by: b}, {ups: a, fed_by: c}]}\ntimeline: []\n", "a is fed a second time"},
+		{"negative seed", "id: x\nconfig: {play: {seed: -1}}\ntimeline: []\n", `f:2:23: "-1": want the seed, a whole number from 0`},
+		{"seed in halves", "id: x\nconfig: {play: {seed: 1.5}}\ntimeline: []\n", "want the seed, a whole number"},
+		{"every read fails", "id: x\nconfig: {play: {fail_rate: 1}}\ntimeline: []\n", "every read fails: want less than 1"},
+		{"unknown way to play", "id: x\nconfig: {play: {speed: 1}}\ntimeline: []\n", `unknown key "speed": want clock_steps, fail_rate, jitter, seed`},
+		{"state of a supply", head + "  - {t: 1, set: {psu.a: dead}}\n", "f:3:18: no state of a power supply: want one of [ok warning failed"},
+		{"supply that is absent by null", head + "  - {t: 1, set: {psu.a: null}}\n", "no state of a power supply"},
+		{"ramp of a supply", head + "  - {t: 1, ramp: {psu.a: [1, 2, 3]}}\n", "no state of a power supply"},
+		{"supply without a name", head + "  - {t: 1, set: {psu.: ok}}\n", `power supply ""`},
+		{"supply that is not wired", "id: x\nconfig: {wiring: [{psu: a, ups: u1}, {psu: b, feed: B}]}\ntimeline: [{t: 1, set: {psu.c: ok}}]\n", `f:3:25: unknown power supply "c": want one of config.wiring: a, b`},
+		{"variable of the BMC", head + "  - {t: 1, set: {\"bmc:psu.a\": ok}}\n", `variable "bmc:psu.a": want psu.<id>, without a device`},
+		{"FSD of the BMC", head + "  - {t: 1, event: \"bmc:fsd_set\"}\n", `unknown event "bmc:fsd_set"`},
+		{"UPS called bmc beside supplies", "id: x\nconfig: {ups: [bmc]}\ntimeline: [{t: 1, event: \"psu_input_lost:bmc\"}]\n", "a UPS called bmc beside power supplies"},
+		{"maintenance of nothing", head + "  - {t: 1, event: \"maintenance_on:0\"}\n", `maintenance_on "0": want seconds it lasts, for example maintenance_on:600`},
+		{"maintenance without end", head + "  - {t: 1, event: maintenance_on}\n", `maintenance_on ""`},
+		{"maintenance of another UPS", head + "  - {t: 1, event: \"u2:maintenance_off\"}\n", `f:3:19: unknown UPS "u2"`},
+		{"maintenance that ends in time", head + "  - {t: 1, event: \"maintenance_off:5\"}\n", `unknown UPS "maintenance_off"`},
 		{"broken YAML", "id: [x\n", "f:1:"},
 		{"deep", "id: " + strings.Repeat("[", 50), "too deep a nesting"},
 		{"not UTF-8", "id: \xff", "UTF-8"},
@@ -174,6 +202,39 @@ timeline:
 	}
 	if s.Config.Need != 240*time.Second || s.Config.Reserve != time.Minute {
 		t.Errorf("need %v and %v, want 300 s of which 60 s are reserve", s.Config.Need, s.Config.Reserve)
+	}
+}
+
+// TestParseSite: how the supplies are fed and which UPS feeds which, wherever it stands.
+func TestParseSite(t *testing.T) {
+	s := mustParse(t, `id: X
+config:
+  links: [{ups: rack, fed_by: room}]
+  wiring:
+    - {psu: a, outlet: pdu1/3, ups: rack, feed: A}
+    - {psu: b, feed: B}
+    - {psu: b, ups: room}
+  reserve_s: 20.5
+  ups: [rack, room]
+  need_s: 100
+timeline: [{t: 1, event: end}]
+`)
+	paths := []dodai.Path{{PSU: "a", Outlet: "pdu1/3", UPS: "rack", Feed: "A"}, {PSU: "b", Feed: "B"}, {PSU: "b", UPS: "room"}}
+	if diff := cmp.Diff(paths, s.Paths); diff != "" {
+		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]dodai.Link{{UPS: "rack", FedBy: "room"}}, s.Links); diff != "" || s.hasBMC() {
+		t.Errorf("links (-want +got), BMC %v:\n%s", s.hasBMC(), diff)
+	}
+	if c := s.Config; c.Need != 79500*time.Millisecond || c.Reserve != 20500*time.Millisecond {
+		t.Errorf("need %v, reserve %v; want 79.5 s and 20.5 s", c.Need, c.Reserve)
+	}
+	if c := mustParse(t, "id: X\nconfig: {reserve_s: 0}\ntimeline: [{t: 1, event: end}]\n").Config; c.Need != 180*time.Second || c.Reserve != 0 {
+		t.Errorf("need %v, reserve %v; want all 180 s as need", c.Need, c.Reserve)
+	}
+	bmc := mustParse(t, "id: X\nconfig: {ups: [bmc]}\ntimeline: [{t: 1, event: \"bmc:fsd_set\"}, {t: 2, set: {\"bmc:a\": 1}}]\n")
+	if bmc.hasBMC() || !bmc.State(time.Second, "bmc").Reading.Status.Has(dodai.FSD) {
+		t.Error("a UPS may be called bmc where nothing is said of supplies")
 	}
 }
 
