@@ -10,12 +10,29 @@ import (
 
 // upstream is the UPS that u takes its input from, nil: none that is configured.
 func (d *decider) upstream(u *ups) *ups {
+	if u == nil {
+		return nil
+	}
 	for _, l := range d.s.Links {
 		if l.UPS == u.name && l.FedBy != u.name && !d.pol.off(RuleSeries) {
 			return d.byName(l.FedBy)
 		}
 	}
 	return nil
+}
+
+// first is the UPS of a chain that stands on the circuit itself: the one called name, or the
+// one that feeds it.
+func (d *decider) first(name string) *ups {
+	u := d.byName(name)
+	for range d.s.Links {
+		from := d.upstream(u)
+		if from == nil {
+			break
+		}
+		u = from
+	}
+	return u
 }
 
 // feedsUPS reports whether another UPS takes its input from u.

@@ -216,3 +216,22 @@ func TestFSDIsALease(t *testing.T) {
 		t.Errorf("on battery it counts again: %s", w.last.Explanation)
 	}
 }
+
+// TestFeedOfAChain: the UPS that stands on the circuit says whether it is dead, not the one
+// behind it.
+func TestFeedOfAChain(t *testing.T) {
+	for _, tc := range []struct {
+		script string
+		want   Reason
+	}{
+		{"0 room OB\n0 rack OL", ReasonPathOutage},
+		{"0 room OL\n0 rack OB", ReasonNone},
+	} {
+		w := newWorld(t, func(c *Config) { c.MinSupplies = 2 })
+		w.snap.Links = []dodai.Link{{UPS: "rack", FedBy: "room"}}
+		w.snap.Paths = []dodai.Path{{PSU: "1", UPS: "rack", Feed: "A"}, {PSU: "2", Feed: "A"}}
+		if w.play(tc.script); w.last.Reason != tc.want {
+			t.Errorf("%q: %s, want %s: %s", tc.script, w.last.Reason, tc.want, w.last.Explanation)
+		}
+	}
+}

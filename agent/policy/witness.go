@@ -161,7 +161,7 @@ func (d *decider) feedDead(feed string) Mark {
 		if p.Feed != feed {
 			continue
 		}
-		if u := d.byName(p.UPS); u != nil && u.maint == nil && u.mem.running() && u.stillTrue() {
+		if u := d.first(p.UPS); u != nil && u.maint == nil && u.mem.running() && u.stillTrue() {
 			return u.mem.Transfer
 		}
 	}
@@ -175,7 +175,7 @@ func (d *decider) infer(u *ups) {
 		return
 	}
 	for _, p := range d.s.Paths {
-		if p.UPS != u.name || p.Feed == "" {
+		if p.Feed == "" || d.first(p.UPS) != u {
 			continue
 		}
 		dead := d.feedDead(p.Feed)
