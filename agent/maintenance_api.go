@@ -225,25 +225,34 @@ func unguarded(v *View, now time.Duration) *Unguarded {
 }
 
 // guarded reports whether the machine is shut down when every UPS that is not worked on at
-// now says that it ends.
+// now is on line, and then says that it ends.
 func guarded(v *View, now time.Duration) bool {
-	s := *v.Snapshot
-	s.At, s.Devices = now, slices.Clone(s.Devices)
-	told := false
-	for i, dev := range s.Devices {
-		if dev.Kind != dodai.KindUPS || s.MaintenanceOf(dev.Name, now) != nil {
-			continue
-		}
-		end := *dev
-		end.At, end.Polls, end.Err, end.Failures = now, dev.Polls+1, "", 0
-		end.Reading = &dodai.Reading{Kind: dodai.KindUPS, Status: dodai.OB | dodai.LB | dodai.FSD, Vars: dodai.Vars{dodai.InputVoltage: dodai.Num(0)}}
-		s.Devices[i], told = &end, true
-	}
+	before, _ := pretend(v.Snapshot, now, now-1, dodai.OL, 230)
+	ending, told := pretend(v.Snapshot, now, now, dodai.OB|dodai.LB|dodai.FSD, 0)
 	if !told {
 		return false
 	}
-	d, _ := v.Policy.Decide(&s, policy.Memory{}, now)
+	_, memory := v.Policy.Decide(before, policy.Memory{}, before.At)
+	d, _ := v.Policy.Decide(ending, memory, now)
 	return d.Shutdown
+}
+
+// pretend is the snapshot at at if the UPSes that are not worked on at now said status and
+// volts of their input; told says that there is one.
+func pretend(s *dodai.Snapshot, now, at time.Duration, status dodai.Status, volts float64) (_ *dodai.Snapshot, told bool) {
+	c := *s
+	c.At, c.Devices = at, slices.Clone(s.Devices)
+	c.BootedAt, c.AgentStartedAt = s.BootedAt-24*time.Hour, s.BootedAt // long ago: nothing said is a leftover
+	for i, dev := range c.Devices {
+		if dev.Kind != dodai.KindUPS || s.MaintenanceOf(dev.Name, now) != nil {
+			continue
+		}
+		said := *dev
+		said.At, said.Polls, said.Err, said.Failures = at, dev.Polls+1, "", 0
+		said.Reading = &dodai.Reading{Kind: dodai.KindUPS, Status: status, Vars: dodai.Vars{dodai.InputVoltage: dodai.Num(volts)}}
+		c.Devices[i], told = &said, true
+	}
+	return &c, told
 }
 
 // unguardedWhy is the rest of the sentence "nothing guards this machine: …".

@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"os/user"
 	"slices"
 	"strings"
@@ -479,6 +480,38 @@ func TestMaintenanceAPI(t *testing.T) {
 	}
 	if code, _ := get(t, "http://"+r.Addr().String()+path); code != 404 {
 		t.Errorf("over TCP it answers %d, want 404", code)
+	}
+}
+
+// Reading is for everyone who may open the socket, declaring is not.
+func TestMaintenanceIsPrivileged(t *testing.T) {
+	st := newSite(t).step(plain, nil)
+	st.decide()
+	for method, want := range map[string]int{"GET": 200, "POST": 403, "DELETE": 403} {
+		w := httptest.NewRecorder()
+		st.localAPI().ServeHTTP(w, httptest.NewRequest(method, "/v1/maintenance", strings.NewReader(`{"for_s":60,"reason":"x"}`)))
+		if w.Code != want || strings.Contains(w.Body.String(), "null") {
+			t.Errorf("%s by nobody knows whom: %d %s, want %d", method, w.Code, w.Body, want)
+		}
+	}
+	if got := st.Status().Maintenance; len(got) != 0 {
+		t.Errorf("%+v stand", got)
+	}
+}
+
+// Just after a boot an announcement of the end may be a leftover; the other UPS guards the
+// machine all the same.
+func TestGuardedAfterABoot(t *testing.T) {
+	two := strings.Replace(strings.Replace(plain, "poll: 20ms}]", "poll: 20ms}, {name: u2, driver: fake}]", 1), "policy: {", "policy: {min_supplies: 2, ", 1)
+	st := newSite(t).step(two, nil)
+	for _, at := range []time.Duration{time.Second, time.Minute, time.Hour} {
+		st.now.Store(int64(at))
+		st.read("u2", ups("OL", 100, 3600))
+		st.setMaintenance([]dodai.Maintenance{{UPS: "u1", Until: 2 * time.Hour}})
+		st.decide()
+		if got := unguarded(st.View(), at); got != nil {
+			t.Errorf("up for %v: %+v, want u2 to guard", at, got)
+		}
 	}
 }
 
