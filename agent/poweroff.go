@@ -84,7 +84,7 @@ func restorePowerOff(asked, learned []byte, now stamp) (powerOffLoop, error) {
 func (a *Agent) recordPowerOff(p shutdown.Progress) {
 	l := &a.loop.powerOff
 	if l.asked == nil {
-		l.asked = &powerOffAsked{stamp: a.stamp(), Monotonic: monotonic(), Drill: p.Drill}
+		l.asked = &powerOffAsked{stamp: a.stamp(), Monotonic: monotonic().Truncate(time.Microsecond), Drill: p.Drill}
 	}
 	a.saveWaiting(keyPowerOff, l.asked)
 }

@@ -3,9 +3,7 @@ package bootlog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,34 +12,13 @@ import (
 	"github.com/dodai-agent/dodai/e2e/peer"
 )
 
-// journalOf makes a real journal of entries, each "BOOT MICROSECONDS MORE-FIELD…", and
-// returns its folder.
-func journalOf(t *testing.T, entries ...string) string {
-	t.Helper()
-	remote := peer.Need(t, "systemd-journal-remote")
-	var export strings.Builder
-	for i, e := range entries {
-		f := strings.Fields(e)
-		// The wall clock goes backwards: nothing may depend on it.
-		fmt.Fprintf(&export, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%s\n_BOOT_ID=%s\nMESSAGE=entry %d\n%s\n\n",
-			1_700_000_000_000_000-i*1_000_000, f[1], f[0], i, strings.Join(append([]string{"PRIORITY=6"}, f[2:]...), "\n"))
-	}
-	dir := t.TempDir()
-	cmd := exec.Command(remote, "-o", filepath.Join(dir, "system.journal"), "-")
-	cmd.Stdin = strings.NewReader(export.String())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", remote, err, out)
-	}
-	return dir
-}
-
 func script(t *testing.T, text string) Reader {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journalctl")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return Reader{Program: path}
+	return Reader{Program: "/bin/sh", Args: []string{path}} // executed itself it may be "busy" while another test forks
 }
 
 const (
@@ -53,10 +30,10 @@ const (
 
 func TestRealJournal(t *testing.T) {
 	program := peer.Need(t, "journalctl")
-	dir := journalOf(t,
-		first+" 1000000", first+" 5000000", first+" 57250000 MESSAGE_ID="+msgJournalStopped,
-		second+" 900000", second+" 44000000", // the power went
-		third+" 700000", third+" 3000000 MESSAGE_ID="+msgUnitStopping+" UNIT="+flushUnit, third+" 3100000",
+	dir := peer.SystemJournal(t,
+		peer.JournalEntry{Boot: first, Micros: 1_000_000}, peer.JournalEntry{Boot: first, Micros: 5_000_000}, peer.JournalEntry{Boot: first, Micros: 57_250_000, Fields: "MESSAGE_ID=" + msgJournalStopped},
+		peer.JournalEntry{Boot: second, Micros: 900_000}, peer.JournalEntry{Boot: second, Micros: 44_000_000}, // the power went
+		peer.JournalEntry{Boot: third, Micros: 700_000}, peer.JournalEntry{Boot: third, Micros: 3_000_000, Fields: "MESSAGE_ID=" + msgUnitStopping + " UNIT=" + flushUnit}, peer.JournalEntry{Boot: third, Micros: 3_100_000},
 	)
 	r := Reader{Program: program, Args: []string{"-D", dir}}
 	for id, want := range map[string]End{
@@ -79,7 +56,7 @@ func TestRealJournal(t *testing.T) {
 // A file that lost its end in a power cut is read as far as it goes, or refused.
 func TestDamagedJournal(t *testing.T) {
 	program := peer.Need(t, "journalctl")
-	dir := journalOf(t, first+" 1000000", first+" 57250000 MESSAGE_ID="+msgJournalStopped)
+	dir := peer.SystemJournal(t, peer.JournalEntry{Boot: first, Micros: 1_000_000}, peer.JournalEntry{Boot: first, Micros: 57_250_000, Fields: "MESSAGE_ID=" + msgJournalStopped})
 	path := filepath.Join(dir, "system.journal")
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -99,7 +76,7 @@ func TestDamagedJournal(t *testing.T) {
 // A journal of ordinary users alone says nothing about the machine.
 func TestJournalOfAUser(t *testing.T) {
 	program := peer.Need(t, "journalctl")
-	dir := journalOf(t, first+" 1000000")
+	dir := peer.SystemJournal(t, peer.JournalEntry{Boot: first, Micros: 1_000_000})
 	if err := os.Rename(filepath.Join(dir, "system.journal"), filepath.Join(dir, "user-1000.journal")); err != nil {
 		t.Fatal(err)
 	}
@@ -154,11 +131,12 @@ func TestProgramThatFails(t *testing.T) {
 // clock.
 func TestArguments(t *testing.T) {
 	r := script(t, `printf '{"_BOOT_ID":"`+first+`","__MONOTONIC_TIMESTAMP":"7","UNIT":"%s"}\n' "$*" >"$0.args"; cat "$0.args"`)
-	r.Args = []string{"-D", "/j"}
+	log := r.Args[0] + ".args"
+	r.Args = append(r.Args, "-D", "/j")
 	if end, err := r.End(t.Context(), strings.ToUpper(first)); err != nil || end.At != 7*time.Microsecond {
 		t.Fatalf("End = %+v, %v", end, err)
 	}
-	got, err := os.ReadFile(r.Program + ".args")
+	got, err := os.ReadFile(log)
 	if want := "-D /j --system --boot=" + first + " -n 20 -o json --output-fields=MESSAGE_ID,UNIT --no-pager -q"; err != nil || !strings.Contains(string(got), `"`+want+`"`) {
 		t.Errorf("asked with %s, %v; want %s", got, err, want)
 	}

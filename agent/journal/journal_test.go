@@ -186,6 +186,39 @@ func TestDurations(t *testing.T) {
 	}
 }
 
+// A duration that was found out later is there together with its mark, or not at all.
+func TestRecordDurationOnce(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	d := Duration{Step: "power_off", Took: 52 * time.Second, Complete: true, Source: SourceOutage}
+	has := func(runs int, mark string) {
+		t.Helper()
+		got, err := j.Durations(t.Context(), "power_off")
+		v, _, markErr := j.LoadState(t.Context(), "learned")
+		if len(got) != runs || string(v) != mark || err != nil || (markErr == nil) != (mark != "") {
+			t.Errorf("%d runs, %v; mark %q, %v; want %d and %q", len(got), err, v, markErr, runs, mark)
+		}
+	}
+	if err := j.RecordDurationOnce(t.Context(), Duration{Step: "power_off", Took: -1, Source: SourceOutage}, "learned", []byte("x")); err == nil {
+		t.Error("a duration that cannot be was recorded")
+	}
+	has(0, "")
+	if _, err := j.store.Load().writer.Exec("CREATE TRIGGER refuse BEFORE INSERT ON state BEGIN SELECT RAISE(ABORT, 'no'); END"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.RecordDurationOnce(t.Context(), d, "learned", []byte("boot-0")); err == nil {
+		t.Error("recorded without its mark")
+	}
+	has(0, "")
+	if _, err := j.store.Load().writer.Exec("DROP TRIGGER refuse"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.RecordDurationOnce(t.Context(), d, "learned", []byte("boot-0")); err != nil {
+		t.Fatal(err)
+	}
+	has(1, "boot-0")
+}
+
 func TestDurationsAreBounded(t *testing.T) {
 	j := open(t, t.TempDir())
 	for i := range keepDurations + 5 {

@@ -180,11 +180,8 @@ func estimate(name string, runs []Measured, known time.Duration, basis Basis) St
 	if cut := withCutOff(runs, took, e.Took); cut > e.Took {
 		e.Took, e.Basis = cut, BasisCutOff
 	}
-	if e.Runs < trusted && known >= e.Took {
+	if e.Runs < trusted && known > e.Took {
 		e.Took, e.Basis = known, basis
-		if known == 0 {
-			e.Basis = BasisGuess
-		}
 	}
 	return e
 }
