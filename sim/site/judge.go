@@ -1,0 +1,294 @@
+package site
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Outcome is what an agent did.
+type Outcome struct {
+	Shutdown bool          // it decided to shut the host down …
+	At       time.Duration // … then, from the start
+	Reason   string        // for the text alone
+}
+
+// Verdict is the judgement. At most one of Unprotected, Needless and Unwarned is true.
+type Verdict struct {
+	Unprotected bool // the power went before the machine was down, though it was called for in time
+	Needless    bool // shut down though the mains came back with margin, and nothing called for it
+	Unwarned    bool // the power went before the machine was down, and nothing called in time
+	// Cause is why nothing called, or why it was judged so.
+	Cause string
+	// MarginS is how many seconds of power were truly left when the machine was down, or
+	// else when the mains came back; negative when the power went first; +Inf where the
+	// host was never at risk.
+	MarginS float64
+	Text    string // one sentence with the numbers
+}
+
+// run is a stretch of time in which the host was called on to shut down.
+type run struct {
+	span
+	why string
+}
+
+// bench is everything the judge weighs.
+type bench struct {
+	s       *Site
+	w       []witness
+	lost    []confirm // by supply: input lost, truly
+	bits    uint16    // what the BMC said last
+	bmcSeen bool
+	sums    []confirm // by UPS: it and the one before it together
+	moves   confirm   // the load that moves
+
+	runs    []run
+	calling bool
+	excused time.Duration // last instant at which something excused a shutdown
+	excuse  bool          // there was one
+}
+
+// recent is how long a call or an excuse that is gone still counts for a decision.
+const recent = 10 * time.Second
+
+// Judge judges by the truth what the agent did, which got what Saw was told. It may be
+// asked again with another outcome.
+func (s *Site) Judge(o Outcome) Verdict {
+	b := s.bench()
+	until := s.end
+	if at, ok := s.PowerGone(); ok {
+		until = min(until, at)
+	}
+	if o.Shutdown {
+		until = min(until, o.At)
+	}
+	b.hear(until)
+	v := b.verdict(o)
+	s.verdict = &v
+	return v
+}
+
+func (s *Site) bench() *bench {
+	n := len(s.upses)
+	b := &bench{s: s, w: make([]witness, n), lost: make([]confirm, len(s.psus)), sums: make([]confirm, n)}
+	for i, u := range s.upses {
+		b.w[i] = witness{s: s, u: u}
+	}
+	return b
+}
+
+// hear goes through all that was told up to an instant.
+func (b *bench) hear(until time.Duration) {
+	happenings := b.s.happenings
+	for i := range b.s.log {
+		e := &b.s.log[i]
+		if e.at > until {
+			break
+		}
+		for len(happenings) > 0 && happenings[0].At <= e.at {
+			b.happen(happenings[0])
+			happenings = happenings[1:]
+		}
+		b.take(e)
+		b.weigh(e.at)
+	}
+	b.weigh(until)
+	b.stop(until)
+}
+
+func (b *bench) happen(h Happening) {
+	boot := h.What == "host_boot"
+	if !boot && h.What != "agent_start" {
+		return
+	}
+	b.stop(h.At)
+	for i := range b.w {
+		b.w[i].restart(h.At, boot)
+		b.sums[i] = confirm{}
+	}
+	clear(b.lost)
+	b.bits, b.bmcSeen, b.moves = 0, false, confirm{}
+}
+
+func (b *bench) stop(t time.Duration) {
+	if b.calling {
+		b.runs[len(b.runs)-1].to, b.calling = t, false
+	}
+}
+
+// take takes in one read attempt.
+func (b *bench) take(e *entry) {
+	if !e.ok {
+		return
+	}
+	if e.device >= 0 {
+		b.w[e.device].deliver(e)
+		b.together(int(e.device), e.at)
+		return
+	}
+	truth := b.s.powers[b.s.clamp(tickAt(e.age))]
+	b.bits, b.bmcSeen = e.bits, true
+	for i := range b.s.psus {
+		b.lost[i].hold(e.bits&(1<<i) != 0 && truth&(1<<i) == 0, e.at)
+	}
+}
+
+// together takes the answer of a UPS through the rules about several.
+func (b *bench) together(i int, t time.Duration) {
+	limit := b.s.cfg.limit().Seconds()
+	for j, u := range b.s.upses {
+		if u.fedBy < 0 || j != i && u.fedBy != i {
+			continue
+		}
+		up, down := &b.w[u.fedBy], &b.w[j]
+		sum, ok := b.sum(j)
+		k := b.s.clamp(tickAt(t))
+		b.sums[j].hold(ok && up.ob && !down.ob && sum <= limit && up.u.trueLeft(k)+u.trueLeft(k) <= 1.25*limit+15, t)
+	}
+	left, ok := b.moved(1)
+	b.moves.hold(ok && left <= limit && b.s.hostLeft(tickAt(t)) <= limit, t)
+}
+
+// sum is what a UPS and the one before it say they have together.
+func (b *bench) sum(i int) (seconds float64, ok bool) {
+	up, down := &b.w[b.s.upses[i].fedBy], &b.w[i]
+	eu, ed := entry{age: up.u.sampledAt(up.lastAt)}, entry{age: down.u.sampledAt(down.lastAt)}
+	if !up.seen || !down.seen || !up.plausible(up.last, &eu) || !down.plausible(down.last, &ed) {
+		return 0, false
+	}
+	return up.last.runtime + down.last.runtime, true
+}
+
+// moved is how long the host has when of its UPSes, all on battery, one ends first and
+// its load moves to the next, that lasts by this power of the load.
+func (b *bench) moved(power float64) (seconds float64, ok bool) {
+	if len(b.w) < 2 || len(b.s.psus) <= b.s.needs || b.s.upses[1].fedBy >= 0 {
+		return 0, false
+	}
+	first, second := -1, -1
+	for i := range b.w {
+		w := &b.w[i]
+		e := entry{age: w.u.sampledAt(max(0, w.lastAt))}
+		switch {
+		case !w.seen || !w.ob || !w.plausible(w.last, &e):
+			return 0, false
+		case first < 0 || w.last.runtime < b.w[first].last.runtime:
+			first, second = i, first
+		case second < 0 || w.last.runtime < b.w[second].last.runtime:
+			second = i
+		}
+	}
+	a, c := b.w[first].last, b.w[second].last
+	part := 0.5
+	if a.load > 0 && c.load > 0 {
+		part = c.load / (a.load + c.load)
+	}
+	return a.runtime + (c.runtime-a.runtime)*math.Pow(part, power), true
+}
+
+// weigh decides what the host is called on to do at t.
+func (b *bench) weigh(t time.Duration) {
+	for i := range b.w {
+		b.w[i].judge(t)
+	}
+	called, why := b.called(t)
+	switch {
+	case called && !b.calling:
+		b.runs = append(b.runs, run{span{t, t}, why})
+	case !called && b.calling:
+		b.runs[len(b.runs)-1].to = t
+	}
+	b.calling = called
+	if called || b.excusedAt(t, false) {
+		b.excused, b.excuse = t, true
+	}
+}
+
+// called is whether fewer feeds are left than the host needs: neither called for nor
+// truly gone.
+func (b *bench) called(t time.Duration) (bool, string) {
+	healthy, why := 0, ""
+	for i := range b.s.psus {
+		switch ok, because := b.supplyHolds(i, t); {
+		case ok:
+			healthy++
+		case why == "":
+			why = because
+		}
+	}
+	if healthy < b.s.cfg.MinSupplies {
+		return true, why
+	}
+	return b.moves.stands(t), "the load that moves"
+}
+
+func (b *bench) supplyHolds(i int, t time.Duration) (bool, string) {
+	p := &b.s.psus[i]
+	if p.failed && b.bmcSeen {
+		return false, p.id + " failed"
+	}
+	if b.lost[i].stands(t) {
+		return false, p.id + " without input"
+	}
+	why := ""
+	for _, w := range p.paths {
+		if w.ups < 0 {
+			return true, ""
+		}
+		if b.w[w.ups].called {
+			why = b.w[w.ups].u.name + ": " + b.w[w.ups].why
+		} else if b.sums[w.ups].stands(t) {
+			why = b.w[w.ups].u.name + " and the UPS before it together"
+		} else {
+			return true, ""
+		}
+	}
+	return false, why
+}
+
+// excusedAt is whether a careful agent may think that too few feeds are left; with lines
+// also by any straight line through what it was told.
+func (b *bench) excusedAt(t time.Duration, lines bool) bool {
+	healthy := 0
+	all := uint16(1)<<len(b.s.psus) - 1
+	for i := range b.s.psus {
+		p := &b.s.psus[i]
+		gone := p.failed && b.bmcSeen || b.bits&(1<<i) != 0 && b.bits != all
+		if !gone && !b.pathsExcused(p, lines) {
+			healthy++
+		}
+	}
+	if healthy < b.s.cfg.MinSupplies {
+		return true
+	}
+	left, ok := b.moved(1.5)
+	return ok && left <= 1.15*b.s.cfg.limit().Seconds()
+}
+
+func (b *bench) pathsExcused(p *psu, lines bool) bool {
+	for _, w := range p.paths {
+		if w.ups < 0 || !b.upsExcused(w.ups, lines) {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *bench) upsExcused(i int, lines bool) bool {
+	w, limit := &b.w[i], b.s.cfg.limit().Seconds()
+	if w.called || w.excused || lines && w.soonest() <= 1.15*limit {
+		return true
+	}
+	if w.u.fedBy < 0 {
+		return false
+	}
+	up := &b.w[w.u.fedBy]
+	if up.u.claims.fsd != 0 || up.u.claims.timer != 0 {
+		return up.called || up.excused
+	}
+	sum, ok := b.sum(i)
+	return b.upsExcused(w.u.fedBy, lines) && !(ok && w.last.runtime > limit) || ok && up.ob && sum <= limit+2
+}
+
+func seconds(t time.Duration) string { return fmt.Sprintf("%.1f s", t.Seconds()) }

@@ -1,0 +1,227 @@
+package site
+
+import (
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// witness is what one UPS has told the agent, read twice: strictly, for what an agent
+// must not overlook, and generously, for what excuses one that went down.
+type witness struct {
+	s *Site
+	u *ups
+
+	seen    bool // has answered since the agent started
+	ever    bool // has answered at all
+	last    values
+	lastAt  time.Duration // when it answered last
+	begun   time.Duration // when the agent started
+	ob      bool          // on battery by its own word
+	since   time.Duration // since when, flickers of the mains included
+	excuse  time.Duration // the same, for excuses: restarts included
+	lineAt  time.Duration // when it was back on line
+	off     bool
+	offAt   time.Duration
+	moved   time.Duration // when a value changed last
+	step    time.Duration // longest time between changes that was seen on battery
+	changed bool          // a change has been seen on battery
+
+	metric  time.Duration // last answer on battery with a runtime or charge that counts
+	doubted time.Duration // … that even a sceptic would count
+
+	runtime, charge, low, slope confirm
+	anchor                      point
+	falling                     bool
+	points                      []point // charge (or volts as charge) on battery
+
+	called, excused bool
+	why             string
+}
+
+// point is one charge that was told.
+type point struct {
+	at time.Duration
+	v  float64
+}
+
+// confirm is a condition that has to hold on three answers in a row, over 2.5 s: more
+// than any confirmation the operator can have configured.
+type confirm struct {
+	n     int
+	since time.Duration
+}
+
+func (c *confirm) hold(ok bool, t time.Duration) {
+	if !ok {
+		c.n = 0
+		return
+	}
+	if c.n++; c.n == 1 {
+		c.since = t
+	}
+}
+
+func (c *confirm) stands(t time.Duration) bool {
+	return c.n >= 3 && t-c.since >= 2500*time.Millisecond
+}
+
+// restart is the agent starting anew; after a boot of the host nothing of the outage
+// before is known.
+func (w *witness) restart(t time.Duration, boot bool) {
+	w.seen, w.begun = false, t
+	w.runtime, w.charge, w.low, w.slope = confirm{}, confirm{}, confirm{}, confirm{}
+	w.falling, w.anchor = false, point{at: t}
+	w.moved, w.step, w.changed = t, 0, false
+	if boot {
+		w.since = t
+	}
+}
+
+// deliver takes in an answer.
+func (w *witness) deliver(e *entry) {
+	v, t := e.values, e.at
+	w.line(v, t)
+	if !w.seen || v != w.last {
+		if w.seen && w.ob && w.changed {
+			w.step = max(w.step, t-w.moved)
+		}
+		w.moved, w.changed = t, w.ob
+	}
+	w.last, w.lastAt, w.seen, w.ever = v, t, true, true
+	if off := v.status.Has(dodai.OFF); off != w.off {
+		w.off, w.offAt = off, t
+	}
+	w.metrics(v, e)
+	w.follow(v, t)
+	w.rules(v, e)
+}
+
+// line keeps track of the state of the input, by the UPS's own word. CAL and TEST with
+// input present are no outage.
+func (w *witness) line(v values, t time.Duration) {
+	st := v.status
+	test := st.Any(dodai.CAL|dodai.TEST) && (v.volts == absent || v.volts > nominalVolts/2)
+	switch {
+	case st.Has(dodai.OB) && !st.Has(dodai.OL) && !test:
+		if !w.ob {
+			if !w.ever || t-w.lineAt >= hysteresis {
+				w.since, w.excuse = t, t
+			}
+			w.metric, w.doubted = 0, 0
+			w.points = w.points[:0]
+			w.falling, w.anchor, w.moved, w.step, w.changed = false, point{}, t, 0, false
+		}
+		w.ob = true
+	case st.Has(dodai.OL) || test:
+		if w.ob || !w.ever {
+			w.lineAt = t
+		}
+		w.ob = false
+	}
+}
+
+func (w *witness) lying(k lieKind, e *entry) bool { return w.u.claims.active(k, e.age) != nil }
+
+// metrics notes when there was a runtime or a charge to go by.
+func (w *witness) metrics(v values, e *entry) {
+	if !w.ob {
+		return
+	}
+	charge := v.charge != absent && !w.lying(lieCharge, e)
+	runtime := w.plausible(v, e)
+	if charge || runtime {
+		w.metric = e.at
+	}
+	if charge || runtime && !w.lying(lieStuckRuntime, e) && !v.status.Has(dodai.RB) {
+		w.doubted = e.at
+	}
+}
+
+// plausible is a runtime that is none of the well-known placeholders.
+func (w *witness) plausible(v values, e *entry) bool {
+	return v.runtime > 0 && v.runtime != 65535 && v.runtime <= 36000 && !w.lying(lieRuntime, e) && !w.lying(lieWild, e)
+}
+
+// follow keeps the charges told on battery, from 30 s after the transfer on and anew
+// after a jump.
+func (w *witness) follow(v values, t time.Duration) {
+	c := v.charge
+	if c == absent && v.batt != absent {
+		c = 100 * (v.batt - battLow) / (battNominal - battLow)
+	}
+	if !w.ob || c == absent {
+		w.falling = false
+		return
+	}
+	if n := len(w.points); n > 0 && abs(w.points[n-1].v-c) > jump {
+		w.points, w.falling, w.anchor = w.points[:0], false, point{at: t}
+	}
+	w.points = append(w.points, point{t, c})
+	start := max(w.since, w.anchor.at) + 30*time.Second
+	switch {
+	case w.falling && c > w.anchor.v:
+		w.falling, w.anchor = false, point{at: t}
+	case !w.falling && t >= start:
+		w.falling, w.anchor = true, point{t, c}
+	}
+}
+
+// jump is a change of the charge, in percent from one answer to the next, that is the
+// UPS correcting itself.
+const jump = 6
+
+func abs(x float64) float64 { return max(x, -x) }
+
+// left is how many seconds a straight line from the anchor gives; false: no line yet.
+func (w *witness) left(t time.Duration) (float64, bool) {
+	n := len(w.points)
+	if !w.falling || n == 0 || t-w.anchor.at < 75*time.Second {
+		return 0, false
+	}
+	now := w.points[n-1].v
+	if now >= w.anchor.v {
+		return 0, false
+	}
+	return now / (w.anchor.v - now) * (t - w.anchor.at).Seconds(), true
+}
+
+// soonest is the shortest time that any line through what was told gives: the generous
+// reading.
+func (w *witness) soonest() (seconds float64) {
+	seconds = never.Seconds()
+	n := len(w.points)
+	if n == 0 || !w.ob {
+		return seconds
+	}
+	now := w.points[n-1]
+	for _, p := range w.points {
+		if p.at-w.excuse < 20*time.Second || now.at-p.at < 45*time.Second || p.v <= now.v {
+			continue
+		}
+		seconds = min(seconds, now.v/(p.v-now.v)*(now.at-p.at).Seconds())
+	}
+	return seconds
+}
+
+// rules takes an answer through the rules that need confirmation.
+func (w *witness) rules(v values, e *entry) {
+	cfg, t := &w.s.cfg, e.at
+	limit := cfg.limit().Seconds()
+	k := w.s.clamp(tickAt(e.age))
+	near := w.u.trueLeft(k) <= 1.25*limit+15
+	runtime := w.plausible(v, e) && !w.lying(lieStuckRuntime, e) && v.runtime <= limit
+	w.runtime.hold(w.ob && runtime && near, t)
+	charge := v.charge != absent && !w.lying(lieCharge, e) && v.charge <= cfg.MinChargePct
+	w.charge.hold(w.ob && charge && 100*float64(w.u.soc[k]) <= cfg.MinChargePct+10, t)
+	low := v.status.Has(dodai.LB) && !cfg.IgnoreLB && !w.shielded(v, t)
+	w.low.hold(w.ob && low && (near || w.u.soc[k] <= 0.3), t)
+	left, line := w.left(t)
+	w.slope.hold(w.ob && line && left <= 0.9*limit, t)
+}
+
+// shielded is LB alone that the operator does not believe so soon.
+func (w *witness) shielded(v values, t time.Duration) bool {
+	trust := w.s.cfg.LBTrust
+	return trust != nil && t-w.since < *trust && v.runtime > 3*w.s.cfg.limit().Seconds() && v.charge > 50
+}

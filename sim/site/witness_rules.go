@@ -1,0 +1,143 @@
+package site
+
+import (
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// Allowances: a rule that goes by time is called a little late for what an agent must do,
+// and a little early for what excuses it.
+const (
+	late  = 5 * time.Second
+	early = 1500 * time.Millisecond
+)
+
+// judge says what stands at t: a call nobody may overlook, and an excuse.
+func (w *witness) judge(t time.Duration) {
+	w.called, w.why = w.call(t)
+	w.excused = w.excuses(t)
+}
+
+// call is whether this UPS calls for a shutdown at t, and by what.
+func (w *witness) call(t time.Duration) (bool, string) {
+	if !w.seen {
+		return w.silentOnLine(t), "silent on line"
+	}
+	st := w.last.status
+	if st.Has(dodai.FSD) && w.u.claims.fsd != 0 && t >= w.u.claims.fsd {
+		return true, "forced shutdown"
+	}
+	if !w.ob {
+		return w.silentOnLine(t) || w.off && t-w.offAt >= offAfter+late && w.trulyOff(t), "silent on line, or off"
+	}
+	max := w.s.cfg.MaxOnBatt
+	switch {
+	case w.u.claims.timer != 0 && w.last.timer != absent && w.last.timer < 65535 && t >= w.u.claims.timer:
+		return true, "its timer"
+	case w.runtime.stands(w.lastAt):
+		return true, "runtime"
+	case w.charge.stands(w.lastAt):
+		return true, "charge"
+	case w.low.stands(w.lastAt):
+		return true, "low battery"
+	case w.slope.stands(w.lastAt):
+		return true, "observed discharge"
+	case t-w.lastAt >= w.blindFor()+late:
+		return true, "silence on battery"
+	case w.frozenFor(t) >= frozenLimit(w.step)+w.mayWait()+late:
+		return true, "frozen on battery"
+	case max != nil && t-w.since >= *max+late:
+		return true, "time on battery"
+	case w.noMetrics(t) >= noMetricsAfter+late:
+		return true, "time on battery without metrics"
+	}
+	return false, ""
+}
+
+func (w *witness) trulyOff(t time.Duration) bool {
+	return w.u.flags[w.s.clamp(tickAt(t))]&switchedOff != 0
+}
+
+func (w *witness) silentOnLine(t time.Duration) bool {
+	limit := w.s.cfg.CommsLostLine
+	return limit != nil && !w.ob && t-max(w.lastAt, w.begun) >= *limit+late
+}
+
+// mayWait is how long a UPS that is blind on battery may be waited for.
+func (w *witness) mayWait() time.Duration {
+	if r := w.last.runtime; r > 0 && r != 65535 && r <= 36000 {
+		half := time.Duration(r/2*float64(time.Second)) - w.s.cfg.limit()
+		return max(0, min(silentAfter, half))
+	}
+	return silentAfter
+}
+
+// blindFor counts from the last answer: nobody is blind before that is stale.
+func (w *witness) blindFor() time.Duration { return max(staleAfter, w.mayWait()) }
+
+// frozenFor is how long nothing has moved where something should; 0 where nothing has to.
+func (w *witness) frozenFor(t time.Duration) time.Duration {
+	if v := w.last; v.charge == absent && v.runtime == absent && v.batt == absent {
+		return 0
+	}
+	return t - w.moved
+}
+
+func frozenLimit(step time.Duration) time.Duration { return max(frozenAfter, 3*step) }
+
+// noMetrics is how long the UPS has been on battery without anything to go by.
+func (w *witness) noMetrics(t time.Duration) time.Duration { return t - max(w.since, w.metric) }
+
+// excuses is whether what this UPS told, true or not, may bring a careful agent to shut
+// down: everything but the lies that can be seen through.
+func (w *witness) excuses(t time.Duration) bool {
+	if !w.ever {
+		return w.excusedSilence(t)
+	}
+	st, v, age := w.last.status, w.last, w.u.sampledAt(max(0, w.lastAt))
+	c := &w.u.claims
+	if st.Has(dodai.FSD) && c.active(lieFSD, age) == nil {
+		return true
+	}
+	if w.off && t-w.offAt >= offAfter-early && len(w.s.psus) > 1 {
+		return true
+	}
+	if !w.ob && (w.lineAt == 0 || t-w.lastAt > staleAfter || t-w.lineAt > hysteresis+6*time.Second) {
+		return w.excusedSilence(t)
+	}
+	limit, maxOn := w.s.cfg.limit().Seconds(), w.s.cfg.MaxOnBatt
+	e := entry{age: age}
+	switch {
+	case c.timer != 0 && v.timer != absent && t >= c.timer:
+	case w.plausible(v, &e) && v.runtime <= limit+2:
+	case v.charge != absent && c.active(lieCharge, age) == nil && v.charge <= w.s.cfg.MinChargePct:
+	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !w.shielded(v, t) && !w.glitch(age):
+	case t-w.lastAt >= w.blindFor()-early:
+	case w.frozenFor(t) >= frozenAfter-early:
+	case maxOn != nil && t-w.excuse >= *maxOn-early:
+	case t-max(w.excuse, w.doubted) >= noMetricsAfter-early:
+	default:
+		return false
+	}
+	return true
+}
+
+// glitch is an LB at the transfer that is gone at once.
+func (w *witness) glitch(t time.Duration) bool {
+	l := w.u.claims.active(lieLB, t)
+	if l == nil {
+		return false
+	}
+	for _, at := range w.u.transfers {
+		if (span{at, at + time.Duration(l.v*float64(time.Second))}).has(t) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *witness) excusedSilence(t time.Duration) bool {
+	limit := w.s.cfg.CommsLostLine
+	return limit != nil && t-w.lastAt >= *limit-early
+}
