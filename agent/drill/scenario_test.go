@@ -112,7 +112,7 @@ func TestParseMistakes(t *testing.T) {
 		{"link of an unknown UPS", "id: x\nconfig: {links: [{ups: u1, fed_by: u2}]}\ntimeline: []\n", `f:2:36: unknown UPS "u2"`},
 		{"half a link", "id: x\nconfig: {links: [{ups: u1}]}\ntimeline: []\n", "an incomplete link: want ups and fed_by"},
 		{"link to itself", "id: x\nconfig: {links: [{ups: u1, fed_by: u1}]}\ntimeline: []\n", "u1 would feed itself"},
-		{"links in a circle", "id: x\nconfig: {ups: [a, b, c], links: [{ups: a, fed_by: b}, {ups: b, fed_by: c}, {ups: c, fed_by: a}]}\ntimeline: []\n", "f:2:73: c would feed itself: want UPSes in a row"},
+		{"links in a circle", "id: x\nconfig: {ups: [a, b, c], links: [{ups: a, fed_by: b}, {ups: b, fed_by: c}, {ups: c, fed_by: a}]}\ntimeline: []\n", "f:2:76: c would feed itself: want UPSes in a row"},
 		{"two links of one", "id: x\nconfig: {ups: [a, b, c], links: [{ups: a, fed_by: b}, {ups: a, fed_by: c}]}\ntimeline: []\n", "a is fed a second time"},
 		{"negative seed", "id: x\nconfig: {play: {seed: -1}}\ntimeline: []\n", `f:2:23: "-1": want the seed, a whole number from 0`},
 		{"seed in halves", "id: x\nconfig: {play: {seed: 1.5}}\ntimeline: []\n", "want the seed, a whole number"},
