@@ -140,7 +140,7 @@ func (s *Site) psuReading(lost uint16) *dodai.Reading {
 		r.PSUs[i] = dodai.PSU{ID: s.psus[i].id, State: dodai.PSUOK, Input: dodai.InputOK}
 		switch {
 		case s.psus[i].failed:
-			r.PSUs[i].State = dodai.PSUFailed
+			r.PSUs[i].State, r.PSUs[i].Input = dodai.PSUFailed, dodai.InputUnknown
 		case lost&(1<<i) != 0:
 			r.PSUs[i].State, r.PSUs[i].Input = dodai.PSUInputLost, dodai.InputLost
 		}
