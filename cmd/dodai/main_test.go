@@ -22,6 +22,7 @@ import (
 	"github.com/dodai-agent/dodai/agent"
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/agent/shutdown"
 	"github.com/dodai-agent/dodai/drivers"
 )
 
@@ -170,11 +171,17 @@ func TestPrintStatus(t *testing.T) {
 		},
 		Devices:  []agent.DeviceStatus{{Name: "u1", Kind: dodai.KindUPS, Error: "one\ntwo", Quality: dodai.QualityNever}},
 		Shutdown: &agent.DownStatus{Reason: policy.ReasonLB}, Drill: &agent.DrillStatus{Name: "d", Level: "rehearsal", ForS: 3},
+		Need: agent.NeedStatus{Why: "need 120 s: db 95 s (p95 of 24 runs), power_off 5.5 s (largest of 2); configured 120 s", Steps: []agent.NeedStep{
+			{Step: "db", TookS: 95, Runs: 24, Basis: shutdown.BasisP95}, {Step: "vms", Basis: shutdown.BasisGuess},
+			{Step: "new", TookS: 7, Basis: shutdown.BasisConfigured}, {Step: "power_off", TookS: 5, Runs: 2, Basis: shutdown.BasisLargest},
+		}},
 		SPOFs: []agent.SPOFStatus{{Open: true}, {Open: true}, {}},
 	})
 	for _, want := range []string{
 		"state     shutting down", "margin    -5s   (battery -, shutdown needs 2m00s, reserve 60s)", "steps over: -", "d (rehearsal) for 3s",
 		"u1   OB LB   61s         -              -     lb", "u2   -       -           -              -     lost", "u3   -       -           -              -     healthy",
+		"need      120 s: db 95 s (p95 of 24 runs), power_off 5.5 s (largest of 2); configured 120 s",
+		"db         95s    24    measured, 95th percentile", "vms        -      0     not known", "new        7s     0     configured", "power_off  5s     2     measured, the largest",
 		"one two", "2 open, 1 to be advised of",
 	} {
 		if err != nil || !strings.Contains(b.String(), want) {

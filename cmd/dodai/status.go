@@ -136,7 +136,11 @@ func needRows(s agent.Status) [][]string {
 		return rows
 	}
 	for _, p := range s.Need.Steps {
-		rows = append(rows, []string{p.Step, secondsText(&p.TookS), strconv.Itoa(p.Runs), basisText(p.Basis)})
+		takes, from := secondsText(&p.TookS), basisText(p.Basis)
+		if p.Basis == shutdown.BasisGuess && p.TookS == 0 {
+			takes, from = "-", "not known"
+		}
+		rows = append(rows, []string{p.Step, takes, strconv.Itoa(p.Runs), from})
 	}
 	return rows
 }
