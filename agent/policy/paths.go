@@ -60,7 +60,7 @@ func (d *decider) judgeSeries() {
 			if own+given > u.budget() {
 				continue
 			}
-			u.doomNow(from.doom)
+			u.doomNow(from.doom, RuleSeries)
 			u.why = fmt.Sprintf("is fed by %s, which ends in %s (%s), and could itself carry %s; a shutdown needs %s",
 				from.name, secs(given), u.doom, secs(own), u.needs())
 		}
@@ -113,7 +113,7 @@ func (d *decider) judgeLoadShift() {
 	}
 	for _, c := range carriers {
 		if u := c.u; u.doom == ReasonNone {
-			u.doomNow(ReasonRuntime)
+			u.doomNow(ReasonRuntime, RuleLoadShift)
 			u.why = fmt.Sprintf("on battery with the other feeds, %.0f s left by itself, but %s once it carries their load; a shutdown needs %s",
 				c.left, secs(*d.together), u.needs())
 		}
@@ -174,8 +174,8 @@ func (u *ups) steady() (float64, bool) {
 
 // share is the load in percent; where it is not known all UPSes count alike.
 func (u *ups) share() float64 {
-	if load, ok := u.d.Reading.Vars.Float(dodai.UPSLoad); ok && load > 0 && u.d.Reading.Ages[dodai.UPSLoad] <= u.stale() {
-		return load
+	if load := u.mem.Last.Load; load.OK && load.V > 0 {
+		return load.V
 	}
 	return 0
 }
