@@ -7,6 +7,9 @@ import (
 	"github.com/dodai-agent/dodai"
 )
 
+// corrected is said of a source that is believed in part.
+const corrected = ", corrected by what this battery gave before"
+
 // estimate works out how long the load could still run on this battery: the least of
 // what the UPS says and what the discharge shows.
 func (u *ups) estimate(f *Facts) {
@@ -27,7 +30,7 @@ func (u *ups) estimate(f *Facts) {
 		}
 		m.Available, m.Source = some(runtime.V*u.factor), dodai.BatteryRuntime
 		if u.factor < 1 {
-			m.Source += ", corrected by what this battery gave before"
+			m.Source += corrected
 		}
 	}
 	u.observed(*f)

@@ -3,29 +3,147 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"slices"
+	"math"
+	"strconv"
 	"strings"
-	"time"
-
-	"github.com/dodai-agent/dodai"
 )
 
-// explain says in one sentence per fact what was decided and why.
-func (d *decider) explain(out *Decision, healthy, need int) string {
-	var b strings.Builder
-	switch {
-	case len(d.supplies) == 0:
-		return "stay up: no UPS is configured, so nothing is known of the mains"
-	case out.Shutdown:
-		fmt.Fprintf(&b, "shut down (%s): ", out.Reason)
-	default:
-		b.WriteString("stay up: ")
+// explain says what was decided and why: the rule, what stands against it, the numbers of
+// each UPS and the margin.
+func (d *decider) explain(out *Decision, healthy int) {
+	if len(d.supplies) == 0 {
+		out.Explanation = "stay up: no UPS is configured, so nothing is known of the mains"
+		out.Summary = out.Explanation
+		return
 	}
-	fmt.Fprintf(&b, "%d of %d supplies healthy, %d needed", healthy, len(d.supplies), need)
+	b := make([]byte, 0, 256+160*len(d.upses))
+	b = append(b, verdictWords(out)...)
+	b = strconv.AppendInt(b, int64(healthy), 10)
+	b = append(b, " of "...)
+	b = strconv.AppendInt(b, int64(len(d.supplies)), 10)
+	b = append(b, " supplies healthy, "...)
+	b = strconv.AppendInt(b, int64(d.minSupplies()), 10)
+	b = append(b, " needed"...)
+	for i := range d.supplies {
+		if w := &d.supplies[i]; w.psu != "" {
+			b = w.words(b)
+		}
+	}
+	summary := len(b)
 	for _, u := range d.upses {
-		fmt.Fprintf(&b, "; %s: %s", u.name, u.why)
+		b = append(append(append(append(b, "; "...), u.name...), ": "...), u.why...)
 	}
-	return b.String()
+	b = append(b, "; "...)
+	b = out.appendMargin(b)
+	out.Explanation = string(b)
+	out.Summary = out.Explanation[:summary]
+}
+
+// verdictWords names the rule that decided, the UPS it decided about, and the reason where
+// that is another word.
+func verdictWords(out *Decision) string {
+	if !out.Shutdown {
+		return "stay up: "
+	}
+	text := "shut down (rule " + string(out.Rule)
+	if out.Decider != "" {
+		text += ", " + out.Decider
+	}
+	if string(out.Reason) != string(out.Rule) {
+		text += ", reason " + string(out.Reason)
+	}
+	return text + "): "
+}
+
+// words adds what has to be said of a supply beside what its UPSes' words say.
+func (w *supply) words(b []byte) []byte {
+	say := func(words ...string) []byte {
+		b = append(append(b, "; psu "...), w.psu...)
+		for _, word := range words {
+			b = append(b, word...)
+		}
+		return b
+	}
+	single := len(w.inputs) == 1
+	switch in := &w.inputs[0]; {
+	case w.failed:
+		return say(" is broken or not there")
+	case w.lost && single && in.dead && in.ups == nil:
+		return say(" hangs on the mains of feed ", in.feed, ", which are gone")
+	case w.lost && single && in.ups != nil && (in.dead || in.ups.doom == ReasonNone):
+		return b // the UPS's words say it
+	case w.lost && w.allDead():
+		return say(" has nothing left before its transfer switch")
+	case w.lost:
+		return say(" reports that it has no input")
+	case single:
+		return b
+	case w.doomed:
+		return say(" has no input before its transfer switch that will be left")
+	}
+	lives := w.livesFrom()
+	if len(lives) == len(w.inputs) {
+		return b
+	}
+	return say(" lives from ", strings.Join(lives, " and "), " by its transfer switch")
+}
+
+func (w *supply) allDead() bool {
+	for i := range w.inputs {
+		if !w.inputs[i].dead {
+			return false
+		}
+	}
+	return true
+}
+
+// livesFrom names the inputs that are there and will be.
+func (w *supply) livesFrom() []string {
+	var names []string
+	for i := range w.inputs {
+		switch in := &w.inputs[i]; {
+		case !in.healthy():
+		case in.ups != nil:
+			names = append(names, in.ups.name)
+		case in.feed != "":
+			names = append(names, "the mains of feed "+in.feed)
+		default:
+			names = append(names, "the mains")
+		}
+	}
+	return names
+}
+
+// MarginText is the margin in words, as a sum that comes out: "margin 431 s = 611 s available
+// (battery.runtime × 0.83 learned, u1) − 120 s need − 60 s reserve". Whole seconds.
+func (out *Decision) MarginText() string { return string(out.appendMargin(nil)) }
+
+func (out *Decision) appendMargin(b []byte) []byte {
+	need, reserve := math.Round(out.Need.Seconds()), math.Round(out.Reserve.Seconds())
+	if out.Available == nil {
+		b = append(b, "margin not known"...)
+		if out.AvailableFrom != "" {
+			b = append(append(append(b, " ("...), out.AvailableFrom...), ')')
+		}
+		b = appendSeconds(append(b, ": "...), need)
+		b = append(b, " need, "...)
+		return append(appendSeconds(b, reserve), " reserve"...)
+	}
+	available := math.Round(out.Available.Seconds())
+	b = append(b, "margin "...)
+	b = appendSeconds(b, available-need-reserve)
+	b = append(b, " = "...)
+	b = append(appendSeconds(b, available), " available"...)
+	if out.AvailableFrom != "" {
+		b = append(append(append(b, " ("...), out.AvailableFrom...), ')')
+	}
+	b = append(b, " − "...)
+	b = append(appendSeconds(b, need), " need − "...)
+	return append(appendSeconds(b, reserve), " reserve"...)
+}
+
+func appendSeconds(b []byte, s float64) []byte {
+	return append(strconv.AppendFloat(b, s, 'f', 0, 64), " s"...)
 }
 
 // healthy says how a UPS that no rule dooms is doing.
@@ -45,7 +163,7 @@ func (u *ups) healthy() string {
 	case u.silent():
 		return fmt.Sprintf("silent for %s, last heard on line: an alarm, no reason to go down", secs(u.now-u.heardAt()))
 	case m.running() && m.Available.OK:
-		return fmt.Sprintf("on battery for %s%s, %.0f s left by %s", secs(m.OnBattery.since(u.now)), withNumbers(m.Last), m.Available.V, m.Source)
+		return fmt.Sprintf("on battery for %s%s, %.0f s left by %s", secs(m.OnBattery.since(u.now)), withNumbers(m.Last), m.Available.V, u.by())
 	case m.running():
 		return fmt.Sprintf("on battery for %s%s, remaining time not known", secs(m.OnBattery.since(u.now)), withNumbers(m.Last))
 	case m.OnBattery.Set:
@@ -65,101 +183,48 @@ func (u *ups) needs() string {
 
 // withNumbers lists the figures that matter, or nothing.
 func withNumbers(f Facts) string {
-	var parts []string
-	if f.Status != 0 {
-		parts = append(parts, f.Status.String())
+	b := make([]byte, 0, 96)
+	begin := func(word string) {
+		if b = append(b, ", "...); len(b) == 2 {
+			b = append(b[:0], " ("...)
+		}
+		b = append(b, word...)
 	}
-	for _, v := range []struct {
-		num    Num
-		format string
-	}{{f.Charge, "charge %g %%"}, {f.Runtime, "runtime %.0f s"}, {f.Volts, "input %g V"}} {
-		if v.num.OK {
-			parts = append(parts, fmt.Sprintf(v.format, v.num.V))
+	number := func(v Num, name string, format byte, digits int, unit string) {
+		if v.OK {
+			begin(name)
+			b = append(strconv.AppendFloat(b, v.V, format, digits, 64), unit...)
 		}
 	}
-	if len(parts) == 0 {
+	if f.Status != 0 {
+		begin(f.Status.String())
+	}
+	number(f.Charge, "charge ", 'g', -1, " %")
+	number(f.Runtime, "runtime ", 'f', 0, " s")
+	number(f.Volts, "input ", 'g', -1, " V")
+	if len(b) == 0 {
 		return ""
 	}
-	return " (" + strings.Join(parts, ", ") + ")"
+	return string(append(b, ')'))
 }
 
-// evidence lists the readings the decision used, with their ages.
-func (u *ups) evidence() []Evidence {
-	r := u.d.Reading
-	if r == nil {
-		return nil
+// by names the figure that says how long the battery lasts, with the part of it that is
+// believed.
+func (u *ups) by() string {
+	source, part := strings.CutSuffix(u.mem.Source, corrected)
+	if !part {
+		return source
 	}
-	age := max(0, u.now-u.d.At)
-	out := []Evidence{{Device: u.name, Name: "ups.status", Value: r.Status.String(), Age: age + r.Ages["ups.status"]}}
-	for _, name := range []string{
-		dodai.BatteryCharge, dodai.BatteryRuntime, dodai.BatteryVoltage, dodai.InputVoltage, dodai.UPSLoad, dodai.UPSTimerShutdown,
-	} {
-		if v, ok := r.Vars[name]; ok {
-			out = append(out, Evidence{Device: u.name, Name: name, Value: v.String(), Age: age + r.Ages[name]})
-		}
-	}
-	return out
+	return source + " × " + strconv.FormatFloat(u.factorAt(u.mem.Last.Load), 'f', 2, 64) + " learned"
 }
 
-// margin fills in how long the supplies that decide would last: this host lives until
-// fewer than it needs are left, so the last of the needed ones, longest first, decides.
-func (d *decider) margin(out *Decision) {
-	left := make([]time.Duration, 0, len(d.supplies))
-	for i := range d.supplies {
-		if a, ok := d.supplyLeft(&d.supplies[i]); ok {
-			left = append(left, a)
-		}
+// against is the rule by which the feed is doomed or lost; empty: neither.
+func (u *ups) against() Rule {
+	switch {
+	case u.doom != ReasonNone:
+		return u.rule
+	case u.lost:
+		return RulePath
 	}
-	slices.SortFunc(left, func(a, b time.Duration) int { return cmp.Compare(b, a) })
-	n := d.minSupplies()
-	if len(left) < n {
-		return
-	}
-	available := left[n-1]
-	if d.together != nil {
-		available = min(available, *d.together)
-	}
-	out.Available = new(available)
-	out.Margin = new(available - d.cfg.Need - d.cfg.Reserve)
-}
-
-// supplyLeft is how long a supply would live without mains, by the best of its inputs. ok
-// is false where nothing credible says so, or an input hangs on the mains themselves.
-func (d *decider) supplyLeft(w *supply) (best time.Duration, ok bool) {
-	if w.lost || w.failed {
-		return 0, true
-	}
-	for i := range w.inputs {
-		in := &w.inputs[i]
-		switch {
-		case in.dead:
-			ok = true
-		case in.ups == nil:
-			return 0, false
-		default:
-			a, known := d.chainLeft(in.ups)
-			if !known {
-				return 0, false
-			}
-			best, ok = max(best, a), true
-		}
-	}
-	return best, ok
-}
-
-// chainLeft is how long a UPS would carry the load with all that stands before it in series.
-func (d *decider) chainLeft(u *ups) (left time.Duration, ok bool) {
-	for range len(d.s.Links) + 1 {
-		a := u.availableAt()
-		if a == nil || u.maint != nil {
-			return left, ok
-		}
-		left, ok = left+*a, true
-		from := d.upstream(u)
-		if from == nil || u.mem.running() {
-			return left, ok
-		}
-		u = from
-	}
-	return left, ok
+	return ""
 }

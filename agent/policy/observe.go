@@ -36,6 +36,7 @@ type ups struct {
 
 	was    Reason // its doom in the decision before
 	doom   Reason
+	rule   Rule // that says so; empty: none does
 	lost   bool
 	why    string
 	nextAt time.Duration // earliest instant at which a time rule fires; 0: none

@@ -55,8 +55,11 @@ func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision
 	d.supplies = d.suppliesOf()
 	d.judgeSupplies()
 	out := Decision{At: now, Need: p.Need, Reserve: p.Reserve, UPSes: make([]UPSView, 0, len(d.upses))}
-	d.verdict(&out)
+	healthy := d.verdict(&out)
 	d.margin(&out)
+	if out.Shutdown || !p.Brief {
+		d.explain(&out, healthy)
+	}
 	d.raiseAlerts(out.Shutdown)
 	out.BootHold = d.bootHold()
 	d.finish(&out)
@@ -100,8 +103,8 @@ func speechless(dev *dodai.DeviceState) *dodai.DeviceState {
 }
 
 // verdict counts the healthy supplies and says whether they are too few.
-func (d *decider) verdict(out *Decision) {
-	healthy, energy := 0, false
+func (d *decider) verdict(out *Decision) (healthy int) {
+	energy := false
 	var latest *ups
 	for i := range d.supplies {
 		w := &d.supplies[i]
@@ -113,18 +116,27 @@ func (d *decider) verdict(out *Decision) {
 			latest = u
 		}
 	}
-	need := d.minSupplies()
 	out.Reason = ReasonNone
 	// A supply that broke is no reason by itself: the host lives on the others.
-	if healthy < need && energy {
-		out.Shutdown, out.Reason = true, ReasonPathOutage
+	if healthy < d.minSupplies() && energy {
+		out.Shutdown, out.Reason, out.Rule = true, ReasonPathOutage, RulePath
 		if latest != nil {
-			out.Reason = latest.doom
+			out.Reason, out.Rule, out.Decider = latest.doom, latest.rule, latest.name
+		} else {
+			out.Decider = d.lostUPS()
 		}
 	}
-	if out.Shutdown || !d.pol.Brief {
-		out.Explanation = d.explain(out, healthy, need)
+	return healthy
+}
+
+// lostUPS names a UPS whose feed is gone; empty: none is.
+func (d *decider) lostUPS() string {
+	for _, u := range d.upses {
+		if u.lost {
+			return u.name
+		}
 	}
+	return ""
 }
 
 // askFast has a device polled as often as on battery.
@@ -139,12 +151,15 @@ func (d *decider) minSupplies() int { return max(1, d.cfg.MinSupplies) }
 
 // finish fills in what needs no deciding, and stores the memory.
 func (d *decider) finish(out *Decision) {
+	if !d.pol.Brief && len(d.upses) > 0 {
+		out.Evidence = make([]Evidence, 0, evidencePerUPS*len(d.upses))
+	}
 	for _, u := range d.upses {
 		d.mem.UPS[u.name] = u.mem
 		d.keepBattery(u)
 		out.UPSes = append(out.UPSes, u.view())
 		if !d.pol.Brief {
-			out.Evidence = append(out.Evidence, u.evidence()...)
+			out.Evidence = u.evidence(out.Evidence)
 		}
 		if u.fast() {
 			d.askFast(u.name)
@@ -152,6 +167,9 @@ func (d *decider) finish(out *Decision) {
 		if u.nextAt != 0 && (d.nextAt == 0 || u.nextAt < d.nextAt) {
 			d.nextAt = u.nextAt
 		}
+	}
+	if !d.pol.Brief {
+		out.Evidence = d.supplyEvidence(out.Evidence)
 	}
 	d.mem.Decided, d.mem.Stopped = mark(d.now), false
 	out.Alerts, out.Events, out.Fast, out.Next = d.alerts, d.events, d.fast, d.nextAt

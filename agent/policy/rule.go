@@ -46,5 +46,12 @@ var Rules = []Rule{
 	RuleCountdown, RuleHostLives, RulePSU, RuleSameFeed, RuleSeries, RuleSwitch, RuleLoadShift, RuleMaintenance,
 }
 
+// DecidingRules are those by which a machine goes down: the Rule of a Decision and of a
+// UPSView is one of them.
+var DecidingRules = []Rule{
+	RuleFSD, RuleUPSTimer, RuleLB, RuleRuntime, RuleCharge, RuleMaxOnBatt, RuleNoMetrics, RuleSilence, RuleSilentLine, RulePath,
+	RuleSeries, RuleLoadShift,
+}
+
 // off reports whether the rule is switched off.
 func (p *Policy) off(r Rule) bool { return p.Without != nil && p.Without[r] }

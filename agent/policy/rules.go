@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -42,7 +43,7 @@ func (u *ups) judge() {
 			continue
 		}
 		if u.doom == ReasonNone || reason == u.was { // what doomed it first stays the reason
-			u.doom, u.why = reason, why
+			u.doom, u.rule, u.why = reason, rule.rule, why
 		}
 	}
 	switch {
@@ -59,11 +60,11 @@ func (u *ups) judge() {
 }
 
 // doomNow finds the feed doomed by what is known of others.
-func (u *ups) doomNow(reason Reason) {
+func (u *ups) doomNow(reason Reason, rule Rule) {
 	if !u.doomed() {
 		u.mem.DoomedAt = u.now
 	}
-	u.doom, u.mem.Doomed = reason, reason
+	u.doom, u.mem.Doomed, u.rule = reason, reason, rule
 }
 
 // doomed reports whether the feed was doomed in the decision before.
@@ -122,7 +123,7 @@ func (u *ups) judgeRuntime() (Reason, string) {
 	if !m.Available.OK {
 		return ReasonRuntime, "on battery, and too little time was left when it last said how much"
 	}
-	return ReasonRuntime, fmt.Sprintf("on battery, %.0f s left by %s; a shutdown needs %s", m.Available.V, m.Source, u.needs())
+	return ReasonRuntime, fmt.Sprintf("on battery, %.0f s left by %s; a shutdown needs %s", m.Available.V, u.by(), u.needs())
 }
 
 func (u *ups) judgeCharge() (Reason, string) {
@@ -190,7 +191,7 @@ func (u *ups) view() UPSView {
 	m := &u.mem
 	v := UPSView{
 		UPS: u.name, Line: u.line(), OnBattery: m.OnBattery.Set, Available: u.availableAt(), Source: m.Source, Factor: u.factorAt(m.Last.Load),
-		Doomed: u.doom, Lost: u.lost, Maintenance: u.maint != nil, Why: u.why,
+		Doomed: u.doom, Rule: u.against(), Lost: u.lost, Maintenance: u.maint != nil, Why: u.why,
 	}
 	if m.OnBattery.Set {
 		v.OnBatterySince = m.OnBattery.At
@@ -199,5 +200,5 @@ func (u *ups) view() UPSView {
 }
 
 func secs(d time.Duration) string {
-	return fmt.Sprintf("%.0f s", d.Seconds())
+	return strconv.FormatFloat(d.Seconds(), 'f', 0, 64) + " s"
 }

@@ -140,8 +140,11 @@ type UPSView struct {
 	// Factor is which part of the runtime that the UPS claims is believed at its present
 	// load: less than 1 where earlier discharges showed that it claims too much.
 	Factor float64 `json:"factor"`
-	// Doomed is the rule by which this feed will be gone; ReasonNone: it is healthy.
+	// Doomed is why this feed will be gone; ReasonNone: it is healthy, or Lost.
 	Doomed Reason `json:"doomed"`
+	// Rule is the one by which it is doomed or lost; empty: neither. It is not spelled like
+	// Doomed where a feed ends because of another one (series, load_shift).
+	Rule Rule `json:"rule,omitempty"`
 	// Lost means that the feed is gone already.
 	Lost bool `json:"lost"`
 	// Maintenance means that an operator works on this UPS: nothing it says counts.
@@ -152,10 +155,12 @@ type UPSView struct {
 
 // Evidence is one reading a decision used.
 type Evidence struct {
-	Device string        `json:"device"`
-	Name   string        `json:"name"` // NUT variable, or "ups.status"
-	Value  string        `json:"value"`
-	Age    time.Duration `json:"age"`
+	Device string `json:"device"`
+	// Name is a NUT variable, "ups.status", or of a power supply "psu.ID.input" (ok, lost,
+	// out_of_range, unknown) and, where it is not in order, "psu.ID.state".
+	Name  string        `json:"name"`
+	Value string        `json:"value"` // as the device has it; of any length
+	Age   time.Duration `json:"age"`
 }
 
 // Decision is what follows from a snapshot.
@@ -165,8 +170,15 @@ type Decision struct {
 	// decisions only while its cause stands; the agent goes through with the first.
 	Shutdown bool   `json:"shutdown"`
 	Reason   Reason `json:"reason"`
-	// Explanation says why, or why not: the rule, the numbers, the readings.
+	// Rule is the one that decided, of DecidingRules; empty when staying up.
+	Rule Rule `json:"rule,omitempty"`
+	// Decider is the UPS it decided about, the last one doomed of those too many or one that
+	// is lost; empty when staying up, and where only the mains decided.
+	Decider string `json:"decider,omitempty"`
+	// Explanation says why, or why not: the rule, the numbers of each UPS, the margin.
+	// Summary is how it begins, without what is said of each UPS and of the margin.
 	Explanation string     `json:"explanation"`
+	Summary     string     `json:"summary"`
 	Evidence    []Evidence `json:"evidence,omitempty"`
 
 	UPSes  []UPSView `json:"upses"`  // in name order
@@ -178,6 +190,9 @@ type Decision struct {
 	Need      time.Duration  `json:"need"`
 	Reserve   time.Duration  `json:"reserve"`
 	Margin    *time.Duration `json:"margin,omitempty"`
+	// AvailableFrom says in words whose battery Available is, and by which figure:
+	// "battery.runtime × 0.83 learned, u1". With a nil Available, why it is not known.
+	AvailableFrom string `json:"available_from,omitempty"`
 
 	// BootHold asks to hold back the start of heavy services.
 	BootHold bool `json:"boot_hold"`

@@ -1,0 +1,190 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// used are the variables of a UPS that a decision looks at.
+var used = [...]string{
+	dodai.BatteryCharge, dodai.BatteryRuntime, dodai.BatteryVoltage, dodai.InputVoltage, dodai.OutputVoltage, dodai.UPSLoad, dodai.UPSTimerShutdown,
+}
+
+// evidencePerUPS is how many readings of a UPS there can be.
+const evidencePerUPS = len(used) + 1
+
+// evidence adds the readings of this UPS, with their ages.
+func (u *ups) evidence(list []Evidence) []Evidence {
+	r := u.d.Reading
+	if r == nil {
+		return list
+	}
+	age := max(0, u.now-u.d.At)
+	list = append(list, Evidence{Device: u.name, Name: "ups.status", Value: r.Status.String(), Age: age + r.Ages["ups.status"]})
+	for _, name := range used {
+		if v, ok := r.Vars[name]; ok {
+			list = append(list, Evidence{Device: u.name, Name: name, Value: v.String(), Age: age + r.Ages[name]})
+		}
+	}
+	return list
+}
+
+// supplyEvidence adds what the power supplies that the decision counts say of themselves; of
+// a device that has every input lost, all of them.
+func (d *decider) supplyEvidence(list []Evidence) []Evidence {
+	if d.pol.off(RulePSU) {
+		return list
+	}
+	for _, dev := range d.bmcs {
+		if dev.Reading == nil {
+			continue
+		}
+		age := max(0, d.now-dev.At)
+		for i := range dev.Reading.PSUs {
+			p := &dev.Reading.PSUs[i]
+			if dev.Name != d.psuLie && (p.ID == "" || indexOf(d.supplies, p.ID) < 0) {
+				continue
+			}
+			if p.Input != "" {
+				list = append(list, Evidence{Device: dev.Name, Name: "psu." + p.ID + ".input", Value: string(p.Input), Age: age})
+			}
+			if p.State != dodai.PSUOK && p.State != "" {
+				list = append(list, Evidence{Device: dev.Name, Name: "psu." + p.ID + ".state", Value: string(p.State), Age: age})
+			}
+		}
+	}
+	return list
+}
+
+// lasting is how long one supply would live, and the UPS whose figures say so; nil: it is
+// dead already.
+type lasting struct {
+	left time.Duration
+	by   *ups
+}
+
+// margin fills in how long the supplies that decide would last: this host lives until
+// fewer than it needs are left, so the last of the needed ones, longest first, decides.
+func (d *decider) margin(out *Decision) {
+	list := make([]lasting, 0, len(d.supplies))
+	for i := range d.supplies {
+		if l, ok := d.supplyLeft(&d.supplies[i]); ok {
+			list = append(list, l)
+		}
+	}
+	slices.SortFunc(list, func(a, b lasting) int { return cmp.Compare(b.left, a.left) })
+	n := d.minSupplies()
+	if len(list) < n {
+		if !d.pol.Brief || out.Shutdown {
+			out.AvailableFrom = d.whyUnknown()
+		}
+		return
+	}
+	available := list[n-1].left
+	together := d.together != nil && *d.together < available
+	if together {
+		available = *d.together
+	}
+	out.Available = new(available)
+	out.Margin = new(available - d.cfg.Need - d.cfg.Reserve)
+	switch {
+	case d.pol.Brief && !out.Shutdown:
+	case together:
+		out.AvailableFrom = d.carryTogether()
+	case list[n-1].by == nil:
+		out.AvailableFrom = "a supply that is needed has no input"
+	default:
+		out.AvailableFrom = d.chainWords(list[n-1].by)
+	}
+}
+
+// whyUnknown says why nobody knows how long the supplies that decide would last.
+func (d *decider) whyUnknown() string {
+	for _, u := range d.upses {
+		if u.maint != nil {
+			return u.name + " is in maintenance"
+		}
+	}
+	for i := range d.supplies {
+		for j := range d.supplies[i].inputs {
+			if in := &d.supplies[i].inputs[j]; in.ups == nil && !in.dead {
+				return "a supply hangs on the mains themselves"
+			}
+		}
+	}
+	return "nothing credible says how long the batteries last"
+}
+
+// carryTogether names the UPSes that carry the host, each that ends handing on its load.
+func (d *decider) carryTogether() string {
+	var names []string
+	for _, c := range d.carriers() {
+		names = append(names, c.u.name)
+	}
+	return strings.Join(names, " and ") + " together: the one that is left carries the load of the others"
+}
+
+// supplyLeft is how long a supply would live without mains, by the best of its inputs. ok
+// is false where nothing credible says so, or an input hangs on the mains themselves.
+func (d *decider) supplyLeft(w *supply) (best lasting, ok bool) {
+	if w.lost || w.failed {
+		return lasting{}, true
+	}
+	for i := range w.inputs {
+		in := &w.inputs[i]
+		switch {
+		case in.dead:
+			ok = true
+		case in.ups == nil:
+			return lasting{}, false
+		default:
+			left, known := d.chainLeft(in.ups)
+			if !known {
+				return lasting{}, false
+			}
+			if ok = true; best.by == nil || left > best.left {
+				best = lasting{left, in.ups}
+			}
+		}
+	}
+	return best, ok
+}
+
+// chainLeft is how long a UPS would carry the load with all that stands before it in series.
+func (d *decider) chainLeft(u *ups) (left time.Duration, ok bool) {
+	for range len(d.s.Links) + 1 {
+		a := u.availableAt()
+		if a == nil || u.maint != nil {
+			return left, ok
+		}
+		left, ok = left+*a, true
+		if u = d.adds(u); u == nil {
+			break
+		}
+	}
+	return left, ok
+}
+
+// adds is the UPS whose battery adds to that of u, nil: none.
+func (d *decider) adds(u *ups) *ups {
+	if u.mem.running() {
+		return nil
+	}
+	return d.upstream(u)
+}
+
+// chainWords names the figures that chainLeft adds up.
+func (d *decider) chainWords(u *ups) string {
+	text := u.by() + ", " + u.name
+	for range d.s.Links {
+		if u = d.adds(u); u == nil || u.maint != nil || !u.mem.Available.OK {
+			break
+		}
+		text += " + " + u.by() + ", " + u.name
+	}
+	return text
+}
