@@ -186,13 +186,13 @@ func (p *powerOffAsked) event(m shutdown.Measured, end bootlog.End) dodai.Event 
 		Name: dodai.EventStepFinished, Device: shutdown.PowerOffStep, Drill: p.Drill,
 		Text: fmt.Sprintf("the power-off of %s took %.1f s, of which %.0f s are allowed for what the journal does not show",
 			when, m.Took.Seconds(), end.After().Seconds()),
-		Fields: map[string]any{"took_s": m.Took.Seconds(), "allowed_s": end.After().Seconds(), "boot": p.BootID},
+		Fields: map[string]any{"took_s": m.Took.Seconds(), "allowed_s": end.After().Seconds()},
 	}
 	if !m.Complete {
 		ev.Name = dodai.EventShutdownFailed
 		ev.Text = fmt.Sprintf("the machine lost power before it was down: its journal breaks off %.1f s after the power-off of %s was asked for (or it was forced off or reset)",
 			m.Took.Seconds(), when)
-		ev.Fields = map[string]any{"took_s": m.Took.Seconds(), "lost_power": true, "boot": p.BootID}
+		ev.Fields = map[string]any{"took_s": m.Took.Seconds(), "lost_power": true}
 	}
 	return ev
 }

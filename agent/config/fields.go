@@ -18,11 +18,12 @@ import (
 // placeholders beside the builtin ones. No event has them all.
 var EventFields = []string{
 	"ups.status", "battery.charge", "battery.runtime", "input.voltage", // mains, battery, communication
-	"alert",                                             // alerts
-	"reason", "mode", "need_s", "reserve_s", "margin_s", // the decision
+	"alert",                                                           // alerts
+	"reason", "mode", "need_s", "need_parts", "reserve_s", "margin_s", // the decision
 	"timeout_s", "took_s", "exit", "output", "timed_out", "skipped", "undo", "rehearsed", "expected_s", // steps
 	"ups", "until", "by", "ended", // maintenance, with reason
 	"attempt", "retry_s", // a power-off that failed
+	"lost_power", "allowed_s", // one that was measured after the next boot
 	"psu", "state", "input", "bmc", "array", "level", "failing", // supplies, arrays
 	"disk", "type", "serial", "verdict", "before", "reasons", // disks; level and verdict of drills, too
 	"version",                // the agent
