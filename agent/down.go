@@ -146,7 +146,7 @@ func deadline(d policy.Decision, need shutdown.Need, now time.Duration) time.Dur
 	}
 	off := d.Need / 4
 	for _, s := range need.Steps {
-		if s.Step == shutdown.PowerOffStep && s.Basis != shutdown.BasisGuess {
+		if s.Step == shutdown.PowerOffStep && (s.Runs > 0 || s.Basis == shutdown.BasisCutOff) {
 			off = s.Took
 		}
 	}

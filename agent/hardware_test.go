@@ -93,6 +93,10 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("%s: in %v, want in %v", tc.name, got, tc.want)
 		}
 	}
+	cut := shutdown.Need{Steps: []shutdown.StepNeed{{Step: shutdown.PowerOffStep, Took: 25 * time.Second, Basis: shutdown.BasisCutOff}}}
+	if got := deadline(policy.Decision{Available: new(30 * time.Second), Need: 20 * time.Second}, cut, time.Hour) - time.Hour; got != 10*time.Second {
+		t.Errorf("the power went while it powered off after 25 s: in %v, want in 10s", got)
+	}
 	if got := deadline(policy.Decision{Reserve: time.Minute}, shutdown.Need{}, time.Hour); got != 0 {
 		t.Errorf("nothing credible: deadline %v, want none", got)
 	}
