@@ -118,7 +118,7 @@ func Play(ctx context.Context, s *Scenario, opts PlayOptions) (Result, error) {
 		running: true, mem: opts.Memory, events: s.events,
 		out: Result{ID: s.ID, Reason: policy.ReasonNone, Alerts: []policy.AlertID{}},
 	}
-	p.pol = policy.Policy{Config: s.Config, Without: opts.Without}
+	p.pol = policy.Policy{Config: s.Config, Without: opts.Without, Brief: opts.Brief}
 	if opts.Config != nil {
 		p.pol.Config = *opts.Config
 	}
