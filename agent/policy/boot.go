@@ -18,29 +18,30 @@ func (d *decider) noteBoot() {
 
 // bootHold reports whether the start of heavy services should wait: after a boot, until
 // enough batteries could carry another shutdown. Once released it stays released until
-// the next boot. Before a UPS has answered nothing speaks against it: the agent waits
-// for the first answers.
+// the next boot. Before a UPS has answered nothing speaks against it, nor for it: the agent
+// waits for the first answers.
 func (d *decider) bootHold() bool {
 	b := &d.mem.Boot
 	if !b.Fresh || b.Released {
 		return false
 	}
-	ready, answered := 0, false
+	ready, sure, answered := 0, 0, false
 	for i := range d.supplies {
-		can := false
+		can, known := false, false
 		for _, in := range d.supplies[i].inputs {
-			can = can || in.ups == nil || in.ups.readyForOutage()
+			ok := in.ups == nil || in.ups.readyForOutage()
+			can, known = can || ok, known || ok && (in.ups == nil || in.ups.maint != nil || in.ups.mem.Heard.Set)
 			answered = answered || in.ups != nil && in.ups.mem.Heard.Set
 		}
 		if can {
 			ready++
 		}
+		if known {
+			sure++
+		}
 	}
-	if ready >= d.minSupplies() {
-		b.Released = answered
-		return false
-	}
-	return len(d.supplies) > 0
+	b.Released = answered && sure >= d.minSupplies()
+	return ready < d.minSupplies() && len(d.supplies) > 0
 }
 
 // readyForOutage reports whether nothing is known against this battery carrying a shutdown.

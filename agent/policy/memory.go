@@ -127,9 +127,16 @@ type UPSMemory struct {
 
 	Doomed   Reason        `json:"doomed,omitempty"`
 	DoomedAt time.Duration `json:"doomed_at"`
+	Before   Doom          `json:"before,omitzero"`    // as it was before the instant of the latest decision
 	Silent   bool          `json:"silent,omitempty"`   // communication is lost
 	Maint    bool          `json:"maint,omitempty"`    // in maintenance, at the decision before
 	LowSaid  bool          `json:"low_said,omitempty"` // battery_low was raised in this outage
+}
+
+// Doom is by which rule a feed was doomed, and since when.
+type Doom struct {
+	Reason Reason        `json:"reason,omitempty"`
+	At     time.Duration `json:"at"`
 }
 
 // Run counts consecutive readings that show the same trouble. A failed poll is no
@@ -221,6 +228,9 @@ func (u *UPSMemory) shift(d time.Duration) {
 	u.Last.At += d
 	u.LineAt += d
 	u.DoomedAt += d
+	if u.Before.Reason != "" {
+		u.Before.At += d
+	}
 }
 
 func (p *PSUMemory) shift(d time.Duration) {

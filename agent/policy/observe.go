@@ -34,7 +34,7 @@ type ups struct {
 	events   []dodai.Event
 	inferred Mark // silent, but its feed's mains are known to have failed then
 
-	was    Reason // its doom in the decision before
+	was    Reason // its doom in the decision before, at an earlier instant
 	doom   Reason
 	rule   Rule // that says so; empty: none does
 	lost   bool

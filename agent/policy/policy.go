@@ -78,7 +78,8 @@ func (d *decider) observe() {
 		switch dev.Kind {
 		case dodai.KindUPS:
 			u := &ups{name: dev.Name, pol: d.pol, cfg: d.cfg, s: d.s, d: dev, now: d.now, mem: d.mem.UPS[dev.Name], doom: ReasonNone,
-				factor: 1, battery: d.mem.Batteries[dev.Name], cleanEnd: d.mem.Stopped, was: d.mem.UPS[dev.Name].Doomed}
+				factor: 1, battery: d.mem.Batteries[dev.Name], cleanEnd: d.mem.Stopped}
+			u.noteBefore(d.mem.Decided)
 			u.absent(away)
 			u.maintain()
 			u.observe()

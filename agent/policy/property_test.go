@@ -16,9 +16,66 @@ import (
 // history is a random run of readings, failures and pauses at up to three UPSes.
 type history struct {
 	cfg   Config
-	paths []dodai.Path
 	boot  time.Duration
+	site  site
 	steps []step
+}
+
+// site is what does not change in a history: the wiring, and what operators declared.
+type site struct {
+	paths []dodai.Path
+	links []dodai.Link
+	maint []dodai.Maintenance
+}
+
+// wirings are kinds of site: nothing known, two circuits, a transfer switch, one supply
+// named twice with the same UPS, a UPS that is not configured.
+var wirings = [][]dodai.Path{
+	nil,
+	{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", UPS: "u2", Feed: "A"}, {PSU: "c", Feed: "B"}},
+	{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", UPS: "u2", Feed: "B"}},
+	{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "a", UPS: "u2", Feed: "B"}, {PSU: "b", UPS: "u3"}},
+	{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "a", Feed: "A"}, {PSU: "b", UPS: "u2", Feed: "A"}, {PSU: "c", UPS: "u3", Feed: "A"}},
+	{{PSU: "a", UPS: "u1"}, {PSU: "a", UPS: "u1"}, {PSU: "b", UPS: "elsewhere", Feed: "A"}},
+	{{UPS: "u1"}, {UPS: "u2"}, {UPS: "u3"}},
+}
+
+// serieses are UPSes behind UPSes: none, a pair, a chain, two behind one, a circle.
+var serieses = [][]dodai.Link{
+	nil,
+	{{UPS: "u1", FedBy: "u3"}},
+	{{UPS: "u1", FedBy: "u2"}, {UPS: "u2", FedBy: "u3"}},
+	{{UPS: "u1", FedBy: "u3"}, {UPS: "u2", FedBy: "u3"}},
+	{{UPS: "u1", FedBy: "u2"}, {UPS: "u2", FedBy: "u1"}, {UPS: "u3", FedBy: "u3"}},
+}
+
+func drawSite(t *rapid.T) site {
+	w := site{paths: rapid.SampledFrom(wirings).Draw(t, "paths"), links: rapid.SampledFrom(serieses).Draw(t, "links")}
+	if rapid.IntRange(0, 3).Draw(t, "maintained") == 0 {
+		from, length := rapid.IntRange(-60, 60).Draw(t, "maint from"), rapid.IntRange(1, 120).Draw(t, "maint for")
+		w.maint = []dodai.Maintenance{{
+			UPS: rapid.SampledFrom([]string{"", "u1", "u2"}).Draw(t, "maint of"), Reason: "new battery",
+			Since: at(float64(from)), Until: at(float64(from + length)),
+		}}
+	}
+	return w
+}
+
+func drawConfig(t *rapid.T) Config {
+	cfg := Default()
+	cfg.MinSupplies = rapid.IntRange(1, 3).Draw(t, "min")
+	cfg.IgnoreLB = rapid.Bool().Draw(t, "ignore_lb")
+	limit := rapid.SampledFrom([]*Seconds{nil, new(Seconds(30))})
+	cfg.MaxOnBattS, cfg.CommsLostLineS, cfg.LBTrustS = limit.Draw(t, "max"), limit.Draw(t, "line"), limit.Draw(t, "trust")
+	return cfg
+}
+
+func drawHistory(t *rapid.T) history {
+	h := history{cfg: drawConfig(t), site: drawSite(t), boot: rapid.SampledFrom([]time.Duration{start - time.Minute, start / 4}).Draw(t, "boot")}
+	for range rapid.IntRange(1, 40).Draw(t, "steps") {
+		h.steps = append(h.steps, drawStep(t))
+	}
+	return h
 }
 
 type step struct {
@@ -28,72 +85,102 @@ type step struct {
 	psus  *dodai.Reading
 }
 
-func drawHistory(t *rapid.T) history {
-	h := history{cfg: Default(), boot: rapid.SampledFrom([]time.Duration{start - time.Minute, start / 4}).Draw(t, "boot")}
-	h.cfg.MinSupplies = rapid.IntRange(1, 3).Draw(t, "min")
-	h.cfg.IgnoreLB = rapid.Bool().Draw(t, "ignore_lb")
-	limit := rapid.SampledFrom([]*Seconds{nil, new(Seconds(30))})
-	h.cfg.MaxOnBattS, h.cfg.CommsLostLineS, h.cfg.LBTrustS = limit.Draw(t, "max"), limit.Draw(t, "line"), limit.Draw(t, "trust")
-	if rapid.Bool().Draw(t, "wired") {
-		h.paths = []dodai.Path{{PSU: "a", UPS: "u1", Feed: "A"}, {PSU: "b", UPS: "u2", Feed: "A"}, {PSU: "c", Feed: "B"}}
+// device is which device the step reads, and what it says; nil: the poll failed.
+func (s step) device() (name string, r *dodai.Reading) {
+	if s.psus != nil {
+		return "bmc", s.psus
 	}
-	for range rapid.IntRange(1, 40).Draw(t, "steps") {
-		h.steps = append(h.steps, drawStep(t))
-	}
-	return h
+	return s.ups, s.r
 }
 
 func drawStep(t *rapid.T) step {
 	s := step{
 		after: time.Duration(rapid.SampledFrom([]int{0, 20, 500, 2000, 5000, 20000, 130000}).Draw(t, "ms")) * time.Millisecond,
-		ups:   rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, "ups"),
+		ups:   rapid.SampledFrom([]string{"u1", "u2", "u3"}).Draw(t, "ups"),
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
-		return s
 	case 1:
-		in := rapid.SampledFrom([]dodai.InputState{dodai.InputOK, dodai.InputLost, dodai.InputUnknown})
-		s.psus = &dodai.Reading{Kind: dodai.KindPSUs}
-		for _, id := range []string{"a", "b", "c"} {
-			s.psus.PSUs = append(s.psus.PSUs, dodai.PSU{ID: id, State: dodai.PSUOK, Input: in.Draw(t, id)})
-		}
-		return s
-	}
-	s.r = &dodai.Reading{Kind: dodai.KindUPS, Vars: dodai.Vars{}, Ages: map[string]time.Duration{}}
-	s.r.Status, _ = dodai.ParseStatus(rapid.SampledFrom([]string{
-		"OL", "OL CHRG", "OB", "OB DISCHRG", "OB LB", "OL LB", "OL OB", "OB CAL", "OL OFF", "OFF", "FSD OL", "FSD OB", "", "ALARM", "OB RB", "OL BYPASS",
-	}).Draw(t, "status"))
-	value := rapid.SampledFrom([]float64{-1, 0, 1, 5, 15, 20, 21, 50, 79, 80, 81, 100, 179, 180, 230, 400, 1200, 65535})
-	for _, name := range []string{dodai.BatteryCharge, dodai.BatteryRuntime, dodai.InputVoltage, dodai.UPSTimerShutdown, dodai.UPSLoad} {
-		if rapid.IntRange(0, 3).Draw(t, "has "+name) > 0 {
-			s.r.Vars[name] = dodai.Num(value.Draw(t, name))
-		}
-		if rapid.IntRange(0, 9).Draw(t, "aged "+name) == 0 {
-			s.r.Ages[name] = 20 * time.Second
-		}
+		s.psus = drawPSUs(t)
+	default:
+		s.r = drawReading(t)
 	}
 	return s
 }
 
-// play runs the history on a clock moved by shift and hands each decision to see.
-func (h history) play(t testing.TB, shift time.Duration, see func(w *world, before Memory, now time.Duration)) {
+func drawPSUs(t *rapid.T) *dodai.Reading {
+	in := rapid.SampledFrom([]dodai.InputState{dodai.InputOK, dodai.InputLost, dodai.InputUnknown})
+	state := rapid.SampledFrom([]dodai.PSUState{dodai.PSUOK, dodai.PSUOK, dodai.PSUOK, dodai.PSUFailed, dodai.PSUAbsent})
+	r := &dodai.Reading{Kind: dodai.KindPSUs}
+	for _, id := range []string{"a", "b", "c"} {
+		r.PSUs = append(r.PSUs, dodai.PSU{ID: id, State: state.Draw(t, id+" state"), Input: in.Draw(t, id)})
+	}
+	return r
+}
+
+var statuses = []string{
+	"OL", "OL CHRG", "OB", "OB DISCHRG", "OB LB", "OL LB", "OL OB", "OB CAL", "OL OFF", "OFF", "FSD OL", "FSD OB", "", "ALARM", "OB RB", "OL BYPASS",
+	"OL DISCHRG LB", "OB TEST", "OL OB LB", "OL CHRG OB",
+}
+
+func drawReading(t *rapid.T) *dodai.Reading {
+	r := &dodai.Reading{Kind: dodai.KindUPS, Vars: dodai.Vars{}, Ages: map[string]time.Duration{}}
+	r.Status, _ = dodai.ParseStatus(rapid.SampledFrom(statuses).Draw(t, "status"))
+	value := rapid.SampledFrom([]float64{-1, 0, 1, 5, 15, 20, 21, 50, 79, 80, 81, 100, 179, 180, 230, 400, 1200, 65535})
+	for _, name := range []string{dodai.BatteryCharge, dodai.BatteryRuntime, dodai.InputVoltage, dodai.UPSTimerShutdown, dodai.UPSLoad} {
+		if rapid.IntRange(0, 3).Draw(t, "has "+name) > 0 {
+			r.Vars[name] = dodai.Num(value.Draw(t, name))
+		}
+		if rapid.IntRange(0, 9).Draw(t, "aged "+name) == 0 {
+			r.Ages[name] = 20 * time.Second
+		}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "volts") == 0 {
+		r.Vars[dodai.BatteryVoltage] = dodai.Num(rapid.Float64Range(10, 14).Draw(t, "battery"))
+		r.Vars["battery.voltage.low"], r.Vars["battery.voltage.nominal"] = dodai.Num(10.5), dodai.Num(12)
+	}
+	if rapid.IntRange(0, 9).Draw(t, "tests") == 0 {
+		r.Vars[dodai.UPSTestResult] = dodai.Text("in progress")
+	}
+	return r
+}
+
+// begin is the world of the history on a clock moved by shift, before its first step.
+func (h history) begin(t testing.TB, shift time.Duration) *world {
 	w := newWorld(t, nil)
 	w.pol.Config = h.cfg
-	w.snap = &dodai.Snapshot{At: start + shift, BootedAt: h.boot + shift, AgentStartedAt: h.boot + shift + time.Second, Paths: h.paths}
-	now := start + shift
+	w.snap = &dodai.Snapshot{
+		At: start + shift, BootedAt: h.boot + shift, AgentStartedAt: h.boot + shift + time.Second, Paths: h.site.paths, Links: h.site.links,
+	}
+	for _, m := range h.site.maint {
+		m.Since, m.Until = m.Since+shift, m.Until+shift
+		w.snap.Maintenance = append(w.snap.Maintenance, m)
+	}
+	return w
+}
+
+// take puts a step into the snapshot and decides nothing.
+func (w *world) take(s step, now time.Duration) {
+	name, r := s.device()
+	kind := dodai.KindUPS
+	if s.psus != nil {
+		kind = dodai.KindPSUs
+	}
+	d := w.device(name, kind)
+	if r != nil {
+		d.Reading, d.At, d.Polls, d.Failures = r, now, d.Polls+1, 0
+	} else {
+		d.Failures++
+	}
+	w.snap = w.snap.With(&d, now, time.Time{})
+}
+
+// play runs the history on a clock moved by shift and hands each decision to see.
+func (h history) play(t testing.TB, shift time.Duration, see func(w *world, before Memory, now time.Duration)) {
+	w, now := h.begin(t, shift), start+shift
 	for _, s := range h.steps {
 		now += s.after
-		name, kind, r := s.ups, dodai.KindUPS, s.r
-		if s.psus != nil {
-			name, kind, r = "bmc", dodai.KindPSUs, s.psus
-		}
-		d := w.device(name, kind)
-		if r != nil {
-			d.Reading, d.At, d.Polls, d.Failures = r, now, d.Polls+1, 0
-		} else {
-			d.Failures++
-		}
-		w.snap = w.snap.With(&d, now, time.Time{})
+		w.take(s, now)
 		before := w.mem
 		w.decide(now)
 		see(w, before, now)

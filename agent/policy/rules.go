@@ -28,7 +28,7 @@ var dooms = []struct {
 // judge says by which rule the feed of this UPS is doomed, and why or why not.
 func (u *ups) judge() {
 	m := &u.mem
-	u.was = m.Doomed
+	u.was = m.Before.Reason
 	if u.maint != nil {
 		m.Doomed, u.why = ReasonNone, u.maintained()
 		return
@@ -47,27 +47,41 @@ func (u *ups) judge() {
 		}
 	}
 	switch {
-	case u.doom == ReasonNone:
-		if !u.pol.Brief {
-			u.why = u.healthy()
-		}
-	case !u.doomed():
-		m.DoomedAt = u.now
+	case u.doom != ReasonNone:
+		m.DoomedAt = u.doomedAt()
+	case !u.pol.Brief:
+		u.why = u.healthy()
 	}
-	if heard || u.doom != ReasonNone { // else what was remembered waits
-		m.Doomed = u.doom
+	m.Doomed = u.doom
+	if !heard && u.doom == ReasonNone { // what was remembered waits
+		m.Doomed, m.DoomedAt = m.Before.Reason, m.Before.At
 	}
 }
 
 // doomNow finds the feed doomed by what is known of others.
 func (u *ups) doomNow(reason Reason, rule Rule) {
-	if !u.doomed() {
-		u.mem.DoomedAt = u.now
-	}
+	u.mem.DoomedAt = u.doomedAt()
 	u.doom, u.mem.Doomed, u.rule = reason, reason, rule
 }
 
-// doomed reports whether the feed was doomed in the decision before.
+// noteBefore remembers the doom that stood before this instant. Decisions made at one
+// instant, one for each device that was read, count as one.
+func (u *ups) noteBefore(decided Mark) {
+	if m := &u.mem; decided != mark(u.now) {
+		m.Before = Doom{Reason: m.Doomed, At: m.DoomedAt}
+	}
+	u.was = u.mem.Before.Reason
+}
+
+// doomedAt is since when a feed is doomed that is so now.
+func (u *ups) doomedAt() time.Duration {
+	if u.doomed() {
+		return u.mem.Before.At
+	}
+	return u.now
+}
+
+// doomed reports whether the feed was doomed in the decision before, at an earlier instant.
 func (u *ups) doomed() bool { return u.was != "" && u.was != ReasonNone }
 
 // heard reports whether the UPS has said what its state is since the agent started. Until
