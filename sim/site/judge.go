@@ -2,8 +2,9 @@ package site
 
 import (
 	"fmt"
-	"math"
 	"time"
+
+	"github.com/dodai-agent/dodai"
 )
 
 // Outcome is what an agent did.
@@ -42,6 +43,7 @@ type bench struct {
 	bmcSeen bool
 	sums    []confirm // by UPS: it and the one before it together
 	moves   confirm   // the load that moves
+	feeds   []confirm // by circuit: a UPS that hangs on it says, and truly, that it is gone
 
 	runs    []run
 	calling bool
@@ -71,7 +73,7 @@ func (s *Site) Judge(o Outcome) Verdict {
 
 func (s *Site) bench() *bench {
 	n := len(s.upses)
-	b := &bench{s: s, w: make([]witness, n), lost: make([]confirm, len(s.psus)), sums: make([]confirm, n)}
+	b := &bench{s: s, w: make([]witness, n), lost: make([]confirm, len(s.psus)), sums: make([]confirm, n), feeds: make([]confirm, len(s.feeds))}
 	for i, u := range s.upses {
 		b.w[i] = witness{s: s, u: u}
 	}
@@ -108,6 +110,7 @@ func (b *bench) happen(h Happening) {
 		b.sums[i] = confirm{}
 	}
 	clear(b.lost)
+	clear(b.feeds)
 	b.bits, b.bmcSeen, b.moves = 0, false, confirm{}
 }
 
@@ -146,7 +149,11 @@ func (b *bench) together(i int, t time.Duration) {
 		k := b.s.clamp(tickAt(t))
 		b.sums[j].hold(ok && up.ob && !down.ob && sum <= limit && up.u.trueLeft(k)+u.trueLeft(k) <= 1.25*limit+15, t)
 	}
-	left, ok := b.moved(1)
+	if u, w := b.s.upses[i], &b.w[i]; u.fedBy < 0 && b.s.wired {
+		dark := valueAt(b.s.feeds[u.feed].volts, t, nominalVolts) < 90
+		b.feeds[u.feed].hold(w.ob && dark, t)
+	}
+	left, ok := b.moved()
 	b.moves.hold(ok && left <= limit && b.s.hostLeft(tickAt(t)) <= limit, t)
 }
 
@@ -157,34 +164,31 @@ func (b *bench) sum(i int) (seconds float64, ok bool) {
 	if !up.seen || !down.seen || !up.plausible(up.last, &eu) || !down.plausible(down.last, &ed) {
 		return 0, false
 	}
+	if (up.last.status | down.last.status).Any(dodai.RB | dodai.OFF) {
+		return 0, false
+	}
 	return up.last.runtime + down.last.runtime, true
 }
 
-// moved is how long the host has when of its UPSes, all on battery, one ends first and
-// its load moves to the next, that lasts by this power of the load.
-func (b *bench) moved(power float64) (seconds float64, ok bool) {
-	if len(b.w) < 2 || len(b.s.psus) <= b.s.needs || b.s.upses[1].fedBy >= 0 {
+// moved is how long the host has when of its two UPSes, both on battery and heard, one
+// ends first and all of its load moves to the other, which lasts the less for it in
+// proportion: less than Peukert's law would take.
+func (b *bench) moved() (seconds float64, ok bool) {
+	if len(b.w) != 2 || !b.s.wired || len(b.s.psus) != 2 || b.s.needs != 1 || b.s.upses[1].fedBy >= 0 {
 		return 0, false
 	}
-	first, second := -1, -1
 	for i := range b.w {
 		w := &b.w[i]
 		e := entry{age: w.u.sampledAt(max(0, w.lastAt))}
-		switch {
-		case !w.seen || !w.ob || !w.plausible(w.last, &e):
+		if !w.seen || !w.ob || !w.plausible(w.last, &e) || w.last.load <= 0 || w.last.status.Has(dodai.RB) {
 			return 0, false
-		case first < 0 || w.last.runtime < b.w[first].last.runtime:
-			first, second = i, first
-		case second < 0 || w.last.runtime < b.w[second].last.runtime:
-			second = i
 		}
 	}
-	a, c := b.w[first].last, b.w[second].last
-	part := 0.5
-	if a.load > 0 && c.load > 0 {
-		part = c.load / (a.load + c.load)
+	first, second := b.w[0].last, b.w[1].last
+	if first.runtime > second.runtime {
+		first, second = second, first
 	}
-	return a.runtime + (c.runtime-a.runtime)*math.Pow(part, power), true
+	return first.runtime + (second.runtime-first.runtime)*second.load/(first.load+second.load), true
 }
 
 // weigh decides what the host is called on to do at t.
@@ -200,7 +204,7 @@ func (b *bench) weigh(t time.Duration) {
 		b.runs[len(b.runs)-1].to = t
 	}
 	b.calling = called
-	if called || b.excusedAt(t, false) {
+	if called || b.excusedAt(t) {
 		b.excused, b.excuse = t, true
 	}
 }
@@ -234,9 +238,13 @@ func (b *bench) supplyHolds(i int, t time.Duration) (bool, string) {
 	why := ""
 	for _, w := range p.paths {
 		if w.ups < 0 {
+			if b.feeds[w.feed].stands(t) {
+				why = "the mains of feed " + b.s.feeds[w.feed].name
+				continue
+			}
 			return true, ""
 		}
-		if b.w[w.ups].called {
+		if b.w[w.ups].called || b.blind(w.ups, t, late) {
 			why = b.w[w.ups].u.name + ": " + b.w[w.ups].why
 		} else if b.sums[w.ups].stands(t) {
 			why = b.w[w.ups].u.name + " and the UPS before it together"
@@ -245,50 +253,6 @@ func (b *bench) supplyHolds(i int, t time.Duration) (bool, string) {
 		}
 	}
 	return false, why
-}
-
-// excusedAt is whether a careful agent may think that too few feeds are left; with lines
-// also by any straight line through what it was told.
-func (b *bench) excusedAt(t time.Duration, lines bool) bool {
-	healthy := 0
-	all := uint16(1)<<len(b.s.psus) - 1
-	for i := range b.s.psus {
-		p := &b.s.psus[i]
-		gone := p.failed && b.bmcSeen || b.bits&(1<<i) != 0 && b.bits != all
-		if !gone && !b.pathsExcused(p, lines) {
-			healthy++
-		}
-	}
-	if healthy < b.s.cfg.MinSupplies {
-		return true
-	}
-	left, ok := b.moved(1.5)
-	return ok && left <= 1.15*b.s.cfg.limit().Seconds()
-}
-
-func (b *bench) pathsExcused(p *psu, lines bool) bool {
-	for _, w := range p.paths {
-		if w.ups < 0 || !b.upsExcused(w.ups, lines) {
-			return false
-		}
-	}
-	return true
-}
-
-func (b *bench) upsExcused(i int, lines bool) bool {
-	w, limit := &b.w[i], b.s.cfg.limit().Seconds()
-	if w.called || w.excused || lines && w.soonest() <= 1.15*limit {
-		return true
-	}
-	if w.u.fedBy < 0 {
-		return false
-	}
-	up := &b.w[w.u.fedBy]
-	if up.u.claims.fsd != 0 || up.u.claims.timer != 0 {
-		return up.called || up.excused
-	}
-	sum, ok := b.sum(i)
-	return b.upsExcused(w.u.fedBy, lines) && !(ok && w.last.runtime > limit) || ok && up.ob && sum <= limit+2
 }
 
 func seconds(t time.Duration) string { return fmt.Sprintf("%.1f s", t.Seconds()) }

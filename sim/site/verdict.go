@@ -113,7 +113,7 @@ func (b *bench) wentDown(o Outcome, gone time.Duration, lost bool) Verdict {
 	switch {
 	case left < sure:
 		v.Cause = "little was left"
-	case b.excusedAt(o.At, true) || b.excuse && o.At-b.excused <= recent:
+	case b.excusedByLines(o.At) || b.excuse && o.At-b.excused <= recent:
 		v.Cause = "excused"
 	default:
 		v.Needless, v.Cause = true, o.Reason

@@ -21,6 +21,9 @@ type witness struct {
 	since   time.Duration // since when, flickers of the mains included
 	excuse  time.Duration // the same, for excuses: restarts included
 	lineAt  time.Duration // when it was back on line
+	calm    bool          // … and it has said so again after the hysteresis
+	fought  bool          // it has been on battery since the host booted
+	zero    bool          // it has told a charge of 0 on line
 	off     bool
 	offAt   time.Duration
 	moved   time.Duration // when a value changed last
@@ -74,7 +77,7 @@ func (w *witness) restart(t time.Duration, boot bool) {
 	w.falling, w.anchor = false, point{at: t}
 	w.moved, w.step, w.changed = t, 0, false
 	if boot {
-		w.since = t
+		w.since, w.fought, w.zero = t, false, false
 	}
 }
 
@@ -105,20 +108,30 @@ func (w *witness) line(v values, t time.Duration) {
 	switch {
 	case st.Has(dodai.OB) && !st.Has(dodai.OL) && !test:
 		if !w.ob {
-			if !w.ever || t-w.lineAt >= hysteresis {
-				w.since, w.excuse = t, t
-			}
-			w.metric, w.doubted = 0, 0
-			w.points = w.points[:0]
-			w.falling, w.anchor, w.moved, w.step, w.changed = false, point{}, t, 0, false
+			w.transfer(t)
 		}
-		w.ob = true
+		w.ob, w.fought = true, true
 	case st.Has(dodai.OL) || test:
 		if w.ob || !w.ever {
-			w.lineAt = t
+			w.lineAt, w.calm = t, false
 		}
+		w.calm = w.calm || t-w.lineAt >= hysteresis
+		w.zero = w.zero || v.charge == 0
 		w.ob = false
 	}
+}
+
+// transfer is the UPS going to battery. Timers go on through a moment on line: for what
+// an agent must do that moment is counted short, for what excuses it, long.
+func (w *witness) transfer(t time.Duration) {
+	if !w.ever || t-w.lineAt >= hysteresis {
+		w.since = t
+	}
+	if !w.ever || w.calm {
+		w.excuse, w.doubted, w.points = t, 0, w.points[:0]
+	}
+	w.metric = 0
+	w.falling, w.anchor, w.moved, w.step, w.changed = false, point{}, t, 0, false
 }
 
 func (w *witness) lying(k lieKind, e *entry) bool { return w.u.claims.active(k, e.age) != nil }
@@ -186,20 +199,23 @@ func (w *witness) left(t time.Duration) (float64, bool) {
 	return now / (w.anchor.v - now) * (t - w.anchor.at).Seconds(), true
 }
 
-// soonest is the shortest time that any line through what was told gives: the generous
-// reading.
-func (w *witness) soonest() (seconds float64) {
+// soonest is the shortest time that any line through what was told gives at t: the
+// generous reading, in which a value that stands goes on falling unseen.
+func (w *witness) soonest(t time.Duration) (seconds float64) {
 	seconds = never.Seconds()
 	n := len(w.points)
 	if n == 0 || !w.ob {
 		return seconds
 	}
 	now := w.points[n-1]
+	for i := n - 1; i >= 0 && w.points[i].v == now.v; i-- {
+		now.at = w.points[i].at
+	}
 	for _, p := range w.points {
 		if p.at-w.excuse < 20*time.Second || now.at-p.at < 45*time.Second || p.v <= now.v {
 			continue
 		}
-		seconds = min(seconds, now.v/(p.v-now.v)*(now.at-p.at).Seconds())
+		seconds = min(seconds, now.v/(p.v-now.v)*(now.at-p.at).Seconds()-(t-now.at).Seconds())
 	}
 	return seconds
 }

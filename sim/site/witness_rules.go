@@ -97,7 +97,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	}
 	st, v, age := w.last.status, w.last, w.u.sampledAt(max(0, w.lastAt))
 	c := &w.u.claims
-	if st.Has(dodai.FSD) && c.active(lieFSD, age) == nil {
+	if st.Has(dodai.FSD) && (w.fought || c.active(lieFSD, age) == nil) {
 		return true
 	}
 	if w.off && t-w.offAt >= offAfter-early && len(w.s.psus) > 1 {
@@ -111,7 +111,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	switch {
 	case c.timer != 0 && v.timer != absent && t >= c.timer:
 	case w.plausible(v, &e) && v.runtime <= limit+2:
-	case v.charge != absent && c.active(lieCharge, age) == nil && v.charge <= w.s.cfg.MinChargePct:
+	case v.charge != absent && (c.active(lieCharge, age) == nil || !w.zero) && v.charge <= w.s.cfg.MinChargePct:
 	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !w.shielded(v, t) && !w.glitch(age):
 	case t-w.lastAt >= w.blindFor()-early:
 	case w.frozenFor(t) >= frozenAfter-early:
