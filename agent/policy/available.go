@@ -73,8 +73,11 @@ func (u *ups) observed(f Facts) {
 	}
 }
 
+// chargeLieS is a runtime in seconds that no empty battery has.
+const chargeLieS = 60
+
 // chargeLie drops a charge of 0 from a UPS that says so on line although its battery is
-// at its voltage.
+// at its voltage, or it would run for long by its own word.
 func (u *ups) chargeLie(f *Facts) {
 	m := &u.mem
 	if !f.Charge.OK || u.pol.off(RuleCredible) {
@@ -86,7 +89,8 @@ func (u *ups) chargeLie(f *Facts) {
 	}
 	volts, ok := u.d.Reading.Vars.Float(dodai.BatteryVoltage)
 	nominal, known := u.d.Reading.Vars.Float("battery.voltage.nominal")
-	if f.Status.Has(dodai.OL) && ok && known && volts >= nominal {
+	full := ok && known && volts >= nominal || f.Runtime.OK && f.Runtime.V > chargeLieS
+	if f.Status.Has(dodai.OL) && !f.Status.Any(dodai.OB|dodai.LB) && full {
 		m.ChargeLie = true
 	}
 	if m.ChargeLie {

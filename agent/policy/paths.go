@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -96,6 +97,7 @@ const overloadTrips = 110
 // carrier is one UPS on battery among those that carry the host together.
 type carrier struct {
 	u    *ups
+	n    int     // supplies of this host that it feeds
 	left float64 // seconds, at its present load
 	load float64 // percent of its rating
 }
@@ -141,20 +143,14 @@ func (d *decider) carriers() []carrier {
 		if !ok || !u.mem.running() || u.maint != nil {
 			return nil
 		}
-		if !holds(out, u) {
-			out = append(out, carrier{u, left, u.share()})
+		i := slices.IndexFunc(out, func(c carrier) bool { return c.u == u })
+		if i < 0 {
+			i = len(out)
+			out = append(out, carrier{u: u, left: left, load: u.share()})
 		}
+		out[i].n++
 	}
 	return out
-}
-
-func holds(list []carrier, u *ups) bool {
-	for _, c := range list {
-		if c.u == u {
-			return true
-		}
-	}
-	return false
 }
 
 // steady is how many seconds are left by the better of the last two readings, so that a
@@ -180,12 +176,13 @@ func (u *ups) share() float64 {
 	return 0
 }
 
-// ends is in how many seconds fewer than need of the carriers are left, when each that ends
+// ends is in how many seconds fewer than need supplies are left, when each UPS that ends
 // hands its load to the rest in equal parts.
 func ends(list []carrier, need int) float64 {
-	known := true
+	known, supplies := true, 0
 	for _, c := range list {
 		known = known && c.load > 0
+		supplies += c.n
 	}
 	left := make([]carrier, len(list))
 	for i, c := range list {
@@ -194,7 +191,7 @@ func ends(list []carrier, need int) float64 {
 		}
 	}
 	total := 0.0
-	for len(left) >= max(1, need) {
+	for len(left) > 0 && supplies >= need {
 		first := 0
 		for i := range left {
 			if left[i].left < left[first].left {
@@ -203,6 +200,7 @@ func ends(list []carrier, need int) float64 {
 		}
 		gone := left[first]
 		total += gone.left
+		supplies -= gone.n
 		left = append(left[:first], left[first+1:]...)
 		for i := range left {
 			c := &left[i]

@@ -235,3 +235,33 @@ func TestFeedOfAChain(t *testing.T) {
 		}
 	}
 }
+
+// TestLoadShiftCountsSupplies: a UPS that feeds two of three supplies carries on alone.
+func TestLoadShiftCountsSupplies(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MinSupplies = 2 })
+	w.snap.Paths = []dodai.Path{{PSU: "a", UPS: "u1"}, {PSU: "b", UPS: "u2"}, {PSU: "c", UPS: "u2"}}
+	for _, s := range []int{0, 14, 15, 16} {
+		w.play(fmt.Sprintf("%d u1 OB runtime=20 load=10\n%d u2 OB runtime=900 load=40", s, s))
+	}
+	if w.last.Shutdown {
+		t.Errorf("the smaller one decides: %s", w.last.Explanation)
+	}
+}
+
+// TestChargeOfNothing: no battery is empty and runs for long.
+func TestChargeOfNothing(t *testing.T) {
+	for _, tc := range []struct {
+		script string
+		want   Reason
+	}{
+		{"0 u1 OL charge=0 runtime=900\n20 u1 OB charge=0 runtime=890\n30 u1 OB charge=0 runtime=880\n32 u1 OB charge=0 runtime=878", ReasonNone},
+		{"0 u1 OL charge=0 runtime=30\n20 u1 OB charge=0 runtime=30\n30 u1 OB charge=0 runtime=30\n32 u1 OB charge=0 runtime=30", ReasonRuntime},
+		{"0 u1 OL LB charge=0 runtime=900\n20 u1 OB charge=0 runtime=890\n30 u1 OB charge=0 runtime=880\n32 u1 OB charge=0 runtime=878", ReasonCharge},
+		{"0 u1 OL charge=50 runtime=900\n20 u1 OB charge=0 runtime=890\n30 u1 OB charge=0 runtime=880\n32 u1 OB charge=0 runtime=878", ReasonCharge},
+	} {
+		w := newWorld(t, nil)
+		if w.play(tc.script); w.last.Reason != tc.want {
+			t.Errorf("%q: %s, want %s", tc.script, w.last.Reason, tc.want)
+		}
+	}
+}
