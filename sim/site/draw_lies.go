@@ -124,9 +124,11 @@ func (d *draw) wild(u *ups) {
 		return
 	}
 	u.claims.refresh, u.claims.phase = tick, d.seconds(0, tick.Seconds())
+	at := d.begin
 	for range 1 + d.IntN(6) {
-		from := d.begin + d.seconds(0, 120)
-		d.tell(u, lieWild, span{from, from + tick}, oneOf(d, 1.0, 5, 30))
+		at += d.seconds(0, 20)
+		d.tell(u, lieWild, span{at, at + tick}, oneOf(d, 1.0, 5, 30))
+		at += 15 * time.Second
 	}
 }
 

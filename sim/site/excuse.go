@@ -90,10 +90,14 @@ const shiftPower = 1.6
 // other and hand their load to those that are left, in equal parts.
 func (b *bench) shifted(t time.Duration) float64 {
 	ends, loads := make([]float64, len(b.w)), make([]float64, len(b.w))
+	known := true
 	for i := range b.w {
-		ends[i], loads[i] = b.endsIn(i, t), 1
-		if l := b.w[i].last.load; l > 0 {
-			loads[i] = l
+		ends[i], loads[i] = b.endsIn(i, t), b.w[i].last.load
+		known = known && loads[i] > 0
+	}
+	for i := range loads {
+		if !known {
+			loads[i] = 1
 		}
 	}
 	passed, done := 0.0, make([]bool, len(b.w))
@@ -128,7 +132,7 @@ func (b *bench) handOver(first int, ends, loads []float64, done []bool) {
 		}
 		more := loads[i] + loads[first]/left
 		ends[i] = (ends[i] - max(0, ends[first])) * math.Pow(loads[i]/more, shiftPower)
-		if loads[i] = more; more > 100 && b.w[i].last.load > 0 {
+		if loads[i] = more; more > 100 {
 			ends[i] = 0
 		}
 	}

@@ -164,7 +164,7 @@ func (b *bench) sum(i int) (seconds float64, ok bool) {
 	if !up.seen || !down.seen || !up.plausible(up.last, &eu) || !down.plausible(down.last, &ed) {
 		return 0, false
 	}
-	if (up.last.status | down.last.status).Any(dodai.RB | dodai.OFF) {
+	if (up.last.status | down.last.status).Any(dodai.RB|dodai.OFF) || down.last.status.Has(dodai.LB) {
 		return 0, false
 	}
 	return up.last.runtime + down.last.runtime, true

@@ -16,13 +16,14 @@ type witness struct {
 	ever    bool // has answered at all
 	last    values
 	lastAt  time.Duration // when it answered last
-	begun   time.Duration // when the agent started
 	ob      bool          // on battery by its own word
 	since   time.Duration // since when, flickers of the mains included
 	excuse  time.Duration // the same, for excuses: restarts included
 	lineAt  time.Duration // when it was back on line
 	calm    bool          // … and it has said so again after the hysteresis
 	fought  bool          // it has been on battery since the host booted
+	booted  bool          // the host has booted, and it has not answered since
+	latch   bool          // its FSD stands since before the boot, by all one can tell
 	zero    bool          // it has told a charge of 0 on line
 	off     bool
 	offAt   time.Duration
@@ -72,12 +73,12 @@ func (c *confirm) stands(t time.Duration) bool {
 // restart is the agent starting anew; after a boot of the host nothing of the outage
 // before is known.
 func (w *witness) restart(t time.Duration, boot bool) {
-	w.seen, w.begun = false, t
+	w.seen = false
 	w.runtime, w.charge, w.low, w.slope = confirm{}, confirm{}, confirm{}, confirm{}
 	w.falling, w.anchor = false, point{at: t}
 	w.moved, w.step, w.changed = t, 0, false
 	if boot {
-		w.since, w.fought, w.zero = t, false, false
+		w.since, w.fought, w.zero, w.booted, w.latch = t, false, false, true, false
 	}
 }
 
@@ -85,6 +86,8 @@ func (w *witness) restart(t time.Duration, boot bool) {
 func (w *witness) deliver(e *entry) {
 	v, t := e.values, e.at
 	w.line(v, t)
+	w.latch = v.status.Has(dodai.FSD) && !w.ob && (w.latch || w.booted)
+	w.booted = false
 	if !w.seen || v != w.last {
 		if w.seen && w.ob && w.changed {
 			w.step = max(w.step, t-w.moved)
@@ -189,7 +192,11 @@ func abs(x float64) float64 { return max(x, -x) }
 // left is how many seconds a straight line from the anchor gives; false: no line yet.
 func (w *witness) left(t time.Duration) (float64, bool) {
 	n := len(w.points)
-	if !w.falling || n == 0 || t-w.anchor.at < 75*time.Second {
+	least := 75 * time.Second
+	if w.last.charge == absent {
+		least = 120 * time.Second // volts come in coarse steps
+	}
+	if !w.falling || n == 0 || t-w.anchor.at < least {
 		return 0, false
 	}
 	now := w.points[n-1].v

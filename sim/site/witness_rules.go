@@ -22,10 +22,9 @@ func (w *witness) judge(t time.Duration) {
 // call is whether this UPS calls for a shutdown at t, and by what.
 func (w *witness) call(t time.Duration) (bool, string) {
 	if !w.seen {
-		return w.silentOnLine(t), "silent on line"
+		return false, ""
 	}
-	st := w.last.status
-	if st.Has(dodai.FSD) && w.u.claims.fsd != 0 && t >= w.u.claims.fsd {
+	if st := w.last.status; st.Has(dodai.FSD) && !w.latch && w.u.claims.fsd != 0 && t >= w.u.claims.fsd {
 		return true, "forced shutdown"
 	}
 	if !w.ob {
@@ -61,12 +60,14 @@ func (w *witness) trulyOff(t time.Duration) bool {
 
 func (w *witness) silentOnLine(t time.Duration) bool {
 	limit := w.s.cfg.CommsLostLine
-	return limit != nil && !w.ob && t-max(w.lastAt, w.begun) >= *limit+late
+	return limit != nil && !w.ob && t-w.lastAt >= *limit+late
 }
 
 // mayWait is how long a UPS that is blind on battery may be waited for.
-func (w *witness) mayWait() time.Duration {
-	if r := w.last.runtime; r > 0 && r != 65535 && r <= 36000 {
+func (w *witness) mayWait() time.Duration { return w.waitFor(w.last.runtime) }
+
+func (w *witness) waitFor(r float64) time.Duration {
+	if r > 0 && r != 65535 && r <= 36000 {
 		half := time.Duration(r/2*float64(time.Second)) - w.s.cfg.limit()
 		return max(0, min(silentAfter, half))
 	}
@@ -75,6 +76,15 @@ func (w *witness) mayWait() time.Duration {
 
 // blindFor counts from the last answer: nobody is blind before that is stale.
 func (w *witness) blindFor() time.Duration { return max(staleAfter, w.mayWait()) }
+
+// blindSoonest is the same with the shortest time that may be made of what was told.
+func (w *witness) blindSoonest() time.Duration {
+	r := w.last.runtime
+	if line := w.soonest(w.lastAt); r <= 0 || line < r {
+		r = max(1, line)
+	}
+	return min(w.blindFor(), max(staleAfter, w.waitFor(r)))
+}
 
 // frozenFor is how long nothing has moved where something should; 0 where nothing has to.
 func (w *witness) frozenFor(t time.Duration) time.Duration {
@@ -100,7 +110,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	if st.Has(dodai.FSD) && (w.fought || c.active(lieFSD, age) == nil) {
 		return true
 	}
-	if w.off && t-w.offAt >= offAfter-early && len(w.s.psus) > 1 {
+	if w.off && t-w.offAt >= offAfter-early && w.s.inputs() > 1 {
 		return true
 	}
 	if !w.ob && (w.lineAt == 0 || t-w.lastAt > staleAfter || t-w.lineAt > hysteresis+6*time.Second) {
@@ -113,7 +123,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	case w.plausible(v, &e) && v.runtime <= limit+2:
 	case v.charge != absent && (c.active(lieCharge, age) == nil || !w.zero) && v.charge <= w.s.cfg.MinChargePct:
 	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !w.shielded(v, t) && !w.glitch(age):
-	case t-w.lastAt >= w.blindFor()-early:
+	case t-w.lastAt >= staleAfter-early && t-w.lastAt >= w.blindSoonest()-early:
 	case w.frozenFor(t) >= frozenAfter-early:
 	case maxOn != nil && t-w.excuse >= *maxOn-early:
 	case t-max(w.excuse, w.doubted) >= noMetricsAfter-early:
@@ -121,6 +131,14 @@ func (w *witness) excuses(t time.Duration) bool {
 		return false
 	}
 	return true
+}
+
+// inputs counts the ways in which current comes to the host.
+func (s *Site) inputs() (n int) {
+	for i := range s.psus {
+		n += len(s.psus[i].paths)
+	}
+	return n
 }
 
 // glitch is an LB at the transfer that is gone at once.
