@@ -41,6 +41,8 @@ const (
 	EventMaintenanceEnded   EventName = "maintenance_ended"
 	EventBatteryLearned     EventName = "battery_learned" // a discharge has taught how far a runtime can be believed
 	EventBatteryReplaced    EventName = "battery_replaced"
+	EventFeedDoomed         EventName = "feed_doomed"    // a feed will not last, or is gone; the others carry the host
+	EventFeedRecovered      EventName = "feed_recovered" // such a feed counts again
 )
 
 // EventNames lists every event name, for checking configured hooks.
@@ -52,6 +54,7 @@ var EventNames = []EventName{
 	EventDiskVerdictChanged, EventDrillStarted, EventDrillFinished, EventDrillAborted,
 	EventAgentStarted, EventAgentStopped, EventConfigReloaded, EventConfigRejected, EventHookFailed,
 	EventJournalRecovered, EventMaintenanceStarted, EventMaintenanceEnded, EventBatteryLearned, EventBatteryReplaced,
+	EventFeedDoomed, EventFeedRecovered,
 }
 
 // Event is an edge worth remembering.

@@ -83,9 +83,11 @@ type View struct {
 	Down     *downState // nil: no shutdown is under way
 	Config   *config.Config
 	Need     shutdown.Need // what the way down takes, step by step
-	PowerOff string        // what the last power-off taught, or why nothing; empty: there was none
-	Policy   policy.Policy
-	executor *shutdown.Executor
+	// Batteries is what discharges have taught about the batteries, by UPS.
+	Batteries map[string]policy.Battery
+	PowerOff  string // what the last power-off taught, or why nothing; empty: there was none
+	Policy    policy.Policy
+	executor  *shutdown.Executor
 }
 
 // update is one thing a collector has to tell: a device's new state or the host's facts.

@@ -158,6 +158,8 @@ func (a *Agent) localAPI() http.Handler {
 	mux.HandleFunc("GET /v1/drills/{id}", a.getDrill)
 	mux.Handle("POST /v1/drills", privileged(a.postDrill))
 	mux.Handle("DELETE /v1/drills", privileged(a.abortDrill))
+	mux.HandleFunc("GET /v1/battery", a.getBattery)
+	mux.Handle("POST /v1/battery", privileged(a.postBattery))
 	mux.HandleFunc("GET /v1/maintenance", a.getMaintenance)
 	mux.Handle("POST /v1/maintenance", privileged(a.postMaintenance))
 	mux.Handle("DELETE /v1/maintenance", privileged(a.deleteMaintenance))

@@ -23,6 +23,9 @@ func (a *Agent) act(now time.Duration) {
 	case l.down != nil:
 		a.rearm(now)
 	case !l.decision.Shutdown:
+		if l.observed != "" {
+			a.log.Info("mode observe: the reason to go down is over", "reason", l.observed, "now", l.decision.Summary)
+		}
 		l.observed = ""
 		a.early(now)
 	case l.cfg.Mode != config.Armed:
@@ -43,12 +46,8 @@ func (a *Agent) observe() {
 }
 
 func decided(d policy.Decision, need shutdown.Need, mode config.Mode) dodai.Event {
-	fields := map[string]any{
-		"reason": string(d.Reason), "mode": string(mode), "need_s": d.Need.Seconds(), "need_parts": need.Parts(), "reserve_s": d.Reserve.Seconds(),
-	}
-	if d.Margin != nil {
-		fields["margin_s"] = d.Margin.Seconds()
-	}
+	fields := d.Fields()
+	fields["mode"], fields["need_parts"] = string(mode), need.Parts()
 	text := d.Explanation
 	if mode == config.Observe {
 		text = "mode observe, nothing is stopped: " + text
@@ -62,7 +61,7 @@ func (a *Agent) goDown() {
 	l.down = &downState{stamp: a.stamp(), Reason: l.decision.Reason, Explanation: l.decision.Explanation}
 	a.emit(decided(l.decision, l.need, config.Armed))
 	a.saveDown()
-	a.emit(dodai.Event{Name: dodai.EventShutdownStarted, Text: l.down.Explanation, Fields: map[string]any{"reason": string(l.down.Reason)}})
+	a.emit(dodai.Event{Name: dodai.EventShutdownStarted, Text: l.down.Explanation, Fields: l.decision.Fields()})
 	a.execute()
 }
 

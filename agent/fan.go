@@ -21,6 +21,7 @@ var severity = map[dodai.EventName]slog.Level{
 	dodai.EventArrayDegraded:      slog.LevelWarn,
 	dodai.EventDrillAborted:       slog.LevelWarn,
 	dodai.EventMaintenanceStarted: slog.LevelWarn,
+	dodai.EventFeedDoomed:         slog.LevelWarn,
 	dodai.EventConfigRejected:     slog.LevelError,
 	dodai.EventStepFailed:         slog.LevelError,
 	dodai.EventShutdownFailed:     slog.LevelError,
@@ -39,6 +40,7 @@ func (a *Agent) logEvent(ev dodai.Event) {
 	if ev.Text != "" {
 		attrs = append(attrs, "text", ev.Text)
 	}
+	attrs = append(attrs, decisionAttrs(ev)...)
 	a.log.Log(context.Background(), severity[ev.Name], "event", attrs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,17 +193,19 @@ func (a *Agent) decide() {
 	s := *l.snap
 	s.At, s.Wall, s.Maintenance = now, time.Now(), l.maintenance.standing
 	l.snap = &s
+	was, before := l.decision, l.memory
 	l.decision, l.memory = l.policy.Decide(l.snap, l.memory, now)
 	for name, c := range l.collectors {
 		c.SetFast(l.decision.Fast[name])
 	}
-	for _, ev := range l.decision.Events {
+	edges := append(slices.Clip(l.decision.Events), feedEdges(&was, before, &l.decision, l.memory)...)
+	for _, ev := range edges {
 		a.emit(ev)
 	}
 	l.alerts = hardwareAlerts(l.snap, l.alertsSince, now)
 	l.findings, l.auditMem = audit.Audit(l.snap, l.auditMem)
 	a.act(now)
-	if len(l.decision.Events) > 0 || now-l.savedAt > saveEvery {
+	if len(edges) > 0 || now-l.savedAt > saveEvery {
 		a.saveMemory()
 	}
 	a.checkReady()
@@ -283,7 +286,7 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, PowerOff: l.powerOff.note, Policy: l.policy, executor: l.executor}
+		Need: l.need, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, executor: l.executor}
 	if l.down != nil {
 		d := *l.down
 		v.Down = &d

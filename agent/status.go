@@ -18,21 +18,31 @@ type Status struct {
 	Mode    string    `json:"mode"` // armed or observe
 	// State is normal, alert, on_battery, would_shut_down (observe), shutting_down,
 	// powering_off, drill, maintenance, or nothing_watched where no device is configured or found.
-	State       string         `json:"state"`
-	Explanation string         `json:"explanation"`
-	Reason      policy.Reason  `json:"reason"`
-	MarginS     *float64       `json:"margin_s,omitempty"`
-	AvailableS  *float64       `json:"available_s,omitempty"`
-	NeedS       float64        `json:"need_s"`
-	ReserveS    float64        `json:"reserve_s"`
-	Need        NeedStatus     `json:"need"` // what need_s is made of
-	BootHold    bool           `json:"boot_hold"`
-	UPSes       []UPSStatus    `json:"ups"`
-	Devices     []DeviceStatus `json:"devices"`
-	Alerts      []AlertStatus  `json:"alerts"`
-	SPOFs       []SPOFStatus   `json:"spofs"`
-	Shutdown    *DownStatus    `json:"shutdown,omitempty"`
-	Drill       *DrillStatus   `json:"drill,omitempty"`
+	State       string `json:"state"`
+	Explanation string `json:"explanation"`
+	// Summary is how Explanation begins, without what it says of each UPS and of the margin.
+	Summary string        `json:"summary"`
+	Reason  policy.Reason `json:"reason"`
+	// Rule decided, about the UPS DecidedBy; both empty while the machine stays up.
+	Rule      policy.Rule `json:"rule,omitempty"`
+	DecidedBy string      `json:"decided_by,omitempty"`
+	// Margin is the margin as a sum in words, AvailableFrom whose battery available_s is and
+	// by which figure, or why it is not known.
+	Margin        string           `json:"margin"`
+	AvailableFrom string           `json:"available_from,omitempty"`
+	Evidence      []EvidenceStatus `json:"evidence"` // the readings the decision used
+	MarginS       *float64         `json:"margin_s,omitempty"`
+	AvailableS    *float64         `json:"available_s,omitempty"`
+	NeedS         float64          `json:"need_s"`
+	ReserveS      float64          `json:"reserve_s"`
+	Need          NeedStatus       `json:"need"` // what need_s is made of
+	BootHold      bool             `json:"boot_hold"`
+	UPSes         []UPSStatus      `json:"ups"`
+	Devices       []DeviceStatus   `json:"devices"`
+	Alerts        []AlertStatus    `json:"alerts"`
+	SPOFs         []SPOFStatus     `json:"spofs"`
+	Shutdown      *DownStatus      `json:"shutdown,omitempty"`
+	Drill         *DrillStatus     `json:"drill,omitempty"`
 	// Maintenance has the UPSes that are worked on, Unguarded what that leaves without a
 	// guard; nil: the machine is guarded.
 	Maintenance []MaintenanceStatus `json:"maintenance"`
@@ -61,16 +71,21 @@ type NeedStep struct {
 
 // UPSStatus is what the decision makes of one UPS.
 type UPSStatus struct {
-	Name       string        `json:"name"`
-	Status     dodai.Status  `json:"status"`
-	Line       policy.Line   `json:"line"`
-	OnBattery  bool          `json:"on_battery"`
-	OnBattS    *float64      `json:"on_battery_s,omitempty"`
-	AvailableS *float64      `json:"available_s,omitempty"`
-	Source     string        `json:"source,omitempty"` // where available_s comes from
-	Doomed     policy.Reason `json:"doomed"`
-	Lost       bool          `json:"lost"`
-	Why        string        `json:"why"`
+	Name       string       `json:"name"`
+	Status     dodai.Status `json:"status"`
+	Line       policy.Line  `json:"line"`
+	OnBattery  bool         `json:"on_battery"`
+	OnBattS    *float64     `json:"on_battery_s,omitempty"`
+	AvailableS *float64     `json:"available_s,omitempty"`
+	Source     string       `json:"source,omitempty"` // where available_s comes from
+	// Factor is which part of the runtime that the UPS claims is believed, Learned what
+	// earlier discharges have shown of its battery; nil: nothing yet.
+	Factor  float64       `json:"factor"`
+	Learned *Learned      `json:"learned,omitempty"`
+	Doomed  policy.Reason `json:"doomed"`
+	Rule    policy.Rule   `json:"rule,omitempty"` // by which it is doomed or lost
+	Lost    bool          `json:"lost"`
+	Why     string        `json:"why"`
 }
 
 // DeviceStatus is one device with its last good reading and the age of it.
@@ -120,13 +135,14 @@ func (a *Agent) Status() Status {
 	d := v.Decision
 	s := Status{
 		Version: a.opts.Version, Host: v.Snapshot.Host.Name, Time: time.Now(), Mode: string(v.Mode),
-		State: state(v), Explanation: d.Explanation, Reason: d.Reason,
+		State: state(v), Explanation: d.Explanation, Summary: d.Summary, Reason: d.Reason, Rule: d.Rule, DecidedBy: d.Decider,
+		Margin: d.MarginText(), AvailableFrom: d.AvailableFrom, Evidence: evidenceStatus(&d, now),
 		MarginS: seconds(d.Margin), AvailableS: seconds(d.Available), NeedS: d.Need.Seconds(), ReserveS: d.Reserve.Seconds(),
 		BootHold: d.BootHold, UPSes: []UPSStatus{}, Devices: []DeviceStatus{}, Alerts: []AlertStatus{},
 		Need: needStatus(v), SPOFs: list(v.Findings), Journal: a.store.health(), Drill: a.drill.status(now),
 	}
 	for _, u := range d.UPSes {
-		s.UPSes = append(s.UPSes, upsStatus(u, v.Snapshot, now))
+		s.UPSes = append(s.UPSes, upsStatus(u, v, now))
 	}
 	for _, dev := range v.Snapshot.Devices {
 		s.Devices = append(s.Devices, deviceStatus(dev, now))
@@ -177,15 +193,15 @@ func state(v *View) string {
 	}
 }
 
-func upsStatus(u policy.UPSView, snap *dodai.Snapshot, now time.Duration) UPSStatus {
+func upsStatus(u policy.UPSView, v *View, now time.Duration) UPSStatus {
 	s := UPSStatus{
-		Name: u.UPS, Line: u.Line, OnBattery: u.OnBattery, AvailableS: seconds(u.Available), Source: u.Source,
-		Doomed: u.Doomed, Lost: u.Lost, Why: u.Why,
+		Name: u.UPS, Line: u.Line, OnBattery: u.OnBattery, AvailableS: seconds(u.Available), Source: u.Source, Factor: u.Factor,
+		Learned: learned(v.Batteries[u.UPS]), Doomed: u.Doomed, Rule: u.Rule, Lost: u.Lost, Why: u.Why,
 	}
 	if u.OnBattery {
 		s.OnBattS = new((now - u.OnBatterySince).Seconds())
 	}
-	if dev := snap.Device(u.UPS); dev != nil && dev.Reading != nil {
+	if dev := v.Snapshot.Device(u.UPS); dev != nil && dev.Reading != nil {
 		s.Status = dev.Reading.Status
 	}
 	return s

@@ -20,6 +20,8 @@ var EventFields = []string{
 	"ups.status", "battery.charge", "battery.runtime", "input.voltage", // mains, battery, communication
 	"alert",                                                           // alerts
 	"reason", "mode", "need_s", "need_parts", "reserve_s", "margin_s", // the decision
+	"rule", "available_s", "evidence",
+	"factor", "claimed_s", // what a battery has shown
 	"timeout_s", "took_s", "exit", "output", "timed_out", "skipped", "undo", "rehearsed", "expected_s", // steps
 	"ups", "until", "by", "ended", // maintenance, with reason
 	"attempt", "retry_s", // a power-off that failed

@@ -171,7 +171,7 @@ func (r *rehearsal) inject(live *dodai.DeviceState, now time.Duration) *dodai.De
 func (r *rehearsal) down(ctx context.Context, d policy.Decision, now time.Duration) error {
 	r.report.decided((now - r.began).Seconds(), d)
 	r.note("decision", d.Explanation)
-	r.Emit(dodai.Event{Name: dodai.EventShutdownDecided, Text: d.Explanation, Fields: map[string]any{"reason": string(d.Reason)}})
+	r.Emit(dodai.Event{Name: dodai.EventShutdownDecided, Text: d.Explanation, Fields: d.Fields()})
 	steps, err := r.Walk(ctx, d)
 	for _, s := range steps {
 		r.note("step", stepText(s))
