@@ -1,11 +1,13 @@
 # make demo      the simulated rack and the real agent in one process
 # make test      everything, against real components where there are any
 # make check     gofmt, vet, fix, staticcheck, tidy, an arm64 build; runs no test
-# make sim-long  every power scenario with many random seeds
+# make sim       random outages for a minute; SEED=N for others
+# make sim-long  every power scenario with many random seeds, and a million random outages
 # make race fuzz e2e golden bench cover packages
 
 GO       ?= go
 FUZZTIME ?= 20s
+SEED     ?= 1
 TOOL      = $(GO) tool -modfile=tools.mod
 
 # What a build says of itself comes from the commit, so that the same commit gives the
@@ -41,9 +43,14 @@ test: deps
 race: deps
 	CGO_ENABLED=1 $(GO) test -race ./...
 
+.PHONY: sim
+sim: build
+	./bin/dodai simulate --for 60s --seed $(SEED) --replay-dir dist/failures
+
 .PHONY: sim-long
-sim-long:
+sim-long: build
 	DODAI_LONG=1 $(GO) test -count=1 -timeout 30m -run 'Scenarios$$' ./agent/drill
+	./bin/dodai simulate --random 1000000 --seed $(SEED) --replay-dir dist/failures
 
 .PHONY: e2e
 e2e: deps

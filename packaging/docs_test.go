@@ -60,24 +60,29 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestDocumentedScenario plays the page's scenario, which has to come as it expects.
+// TestDocumentedScenario plays the pages' scenarios, which have to come as they expect.
 func TestDocumentedScenario(t *testing.T) {
-	page := readFile(t, "../docs/drills.md")
-	m := regexp.MustCompile("(?s)```yaml scenario\n(.*?)```").FindStringSubmatch(page)
-	if m == nil {
-		t.Fatal("no scenario on the page")
-	}
-	path := filepath.Join(t.TempDir(), "storm.yaml")
-	if err := os.WriteFile(path, []byte(m[1]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var why strings.Builder
-	for seed := range uint64(10) {
-		opts := drill.SimulateOptions{Seed: &seed, Jitter: new(true), FailRate: new(0.1), Violations: &why}
-		if ok, err := drill.Simulate(t.Context(), io.Discard, []string{path}, opts); err != nil || !ok {
-			t.Errorf("seed %d: %v %s", seed, err, why.String())
+	for _, page := range []string{"../docs/drills.md", "../docs/simulate.md"} {
+		m := regexp.MustCompile("(?s)```yaml scenario\n(.*?)```").FindStringSubmatch(readFile(t, page))
+		if m == nil {
+			t.Fatalf("no scenario on %s", page)
+		}
+		path := filepath.Join(t.TempDir(), "scenario.yaml")
+		if err := os.WriteFile(path, []byte(m[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var why strings.Builder
+		for seed := range uint64(10) {
+			opts := drill.SimulateOptions{Seed: &seed, Jitter: new(true), FailRate: new(0.1), Violations: &why}
+			if ok, err := drill.Simulate(t.Context(), io.Discard, []string{path}, opts); err != nil || !ok {
+				t.Errorf("%s, seed %d: %v %s", page, seed, err, why.String())
+			}
 		}
 	}
+}
+
+func TestDrillPage(t *testing.T) {
+	page := readFile(t, "../docs/drills.md")
 	for _, word := range append(config.Scenarios, config.Levels...) {
 		if !strings.Contains(page, "| `"+word+"` |") {
 			t.Errorf("no row about %s", word)

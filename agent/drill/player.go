@@ -91,6 +91,8 @@ type player struct {
 	saved   []byte // the memory while no agent runs
 	devices []*playedDevice
 	last    policy.Decision
+	spun    int           // decisions that were asked for at the instant spunAt
+	spunAt  time.Duration // from the start
 	events  []Happening
 	out     Result
 }
@@ -236,6 +238,20 @@ func (p *player) watch() {
 	}
 	if next := p.last.Next; !polled && next != 0 && next <= p.mono() {
 		p.decide()
+		p.rest()
+	}
+}
+
+// maxSpin is how often a decision may ask to be made again at the same instant: time goes
+// on even for a policy that never stops asking.
+const maxSpin = 16
+
+func (p *player) rest() {
+	if p.spunAt != p.now {
+		p.spun, p.spunAt = 0, p.now
+	}
+	if p.spun++; p.spun >= maxSpin {
+		p.last.Next = 0
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -145,6 +146,9 @@ func (f *simulateFlags) outages(cmd *cobra.Command) error {
 	without, err := f.rules()
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(800) // short runs that leave nothing behind: memory stays small all the same
 	}
 	report := random.Reporter{Out: cmd.OutOrStdout(), JSON: f.json, Dir: f.replayDir, Terminal: terminal(cmd.ErrOrStderr())}
 	opts := random.Options{
