@@ -215,7 +215,7 @@ func (u *ups) by() string {
 	if !part {
 		return source
 	}
-	return source + " × " + strconv.FormatFloat(u.factorAt(u.mem.Last.Load), 'f', 2, 64) + " learned"
+	return source + " × " + strconv.FormatFloat(u.factorFor(u.mem.Last), 'f', 2, 64) + " learned"
 }
 
 // against is the rule by which the feed is doomed or lost; empty: neither.

@@ -29,8 +29,18 @@ const (
 	// lessonExact is by how much a factor may differ from 1 and be the rounding of figures.
 	lessonExact = 0.1
 	factorMin   = 0.2
-	bandsMax    = 8
-	batteries   = 64
+	// lessonJump is the part of a claim that cannot go by from one reading to the next but by
+	// the UPS correcting itself, minuteStep what coarse figures may add.
+	lessonJump = 0.2
+	minuteStep = 60
+	// legMin and legDeep are what a claim has to have gone on after a jump to be judged anew.
+	legMin  = time.Minute
+	legDeep = 0.3
+	// selfCorrected is below which part of what it claimed for the same charge a UPS has
+	// corrected itself.
+	selfCorrected = 0.8
+	bandsMax      = 8
+	batteries     = 64
 )
 
 // Battery is what the discharges of one battery have taught about the runtime its UPS
@@ -53,22 +63,31 @@ type Band struct {
 	Load       Num     `json:"load,omitzero"` // percent of the UPS's rating; not known: any
 	Factor     float64 `json:"factor"`        // of the claimed runtime that was really there, 0.2 to 1
 	Discharges int     `json:"discharges"`    // that went deep enough to show something
-	Last       string  `json:"last"`          // day of the latest, by the wall clock
+	// Scale is how many seconds the UPS claimed for each percent of charge when it claimed
+	// too much.
+	Scale Num    `json:"scale,omitzero"`
+	Last  string `json:"last"` // day of the latest, by the wall clock
 }
 
 // Lesson is a discharge that is being watched.
 type Lesson struct {
-	From  Mark    `json:"from,omitzero"` // none: nothing is being watched
-	Claim float64 `json:"claim"`         // seconds the UPS claimed then
-	Load  Num     `json:"load,omitzero"`
-	At    Mark    `json:"at,omitzero"` // the latest reading of it
-	Left  float64 `json:"left"`        // seconds the UPS claimed then
-	Low   bool    `json:"low,omitempty"`
+	From   Mark    `json:"from,omitzero"`   // none: nothing is being watched
+	Claim  float64 `json:"claim"`           // seconds the UPS claimed then
+	Charge Num     `json:"charge,omitzero"` // percent, then
+	Load   Num     `json:"load,omitzero"`
+	At     Mark    `json:"at,omitzero"` // the latest reading of it
+	Left   float64 `json:"left"`        // seconds the UPS claimed then
+	Low    bool    `json:"low,omitempty"`
+	// Leg is since when the claim has not jumped, and LegClaim what it was then.
+	Leg      Mark    `json:"leg,omitzero"`
+	LegClaim float64 `json:"leg_claim"`
+	Jumped   bool    `json:"jumped,omitempty"`
 }
 
 func (l *Lesson) shift(d time.Duration) {
 	l.From.shift(d)
 	l.At.shift(d)
+	l.Leg.shift(d)
 }
 
 // Replaced is m for a UPS that has got a new battery: what the old one taught is forgotten.
@@ -87,7 +106,14 @@ func (m Memory) Replaced(ups string) Memory {
 // anything was learned for it: from the nearest load that was no heavier, for a battery
 // that failed at a light load will not do better under a heavy one.
 func (b *Battery) FactorAt(load Num) (factor float64, learned bool) {
-	factor = 1
+	if band := b.nearest(load); band != nil {
+		return band.factor(), true
+	}
+	return 1, false
+}
+
+func (b *Battery) nearest(load Num) *Band {
+	var found *Band
 	best := math.Inf(1)
 	for i := range b.Bands {
 		band := &b.Bands[i]
@@ -97,14 +123,46 @@ func (b *Battery) FactorAt(load Num) (factor float64, learned bool) {
 				continue
 			}
 		}
-		if far < best || far == best && band.Factor < factor {
-			best, factor, learned = far, band.Factor, true
+		if far < best || far == best && band.Factor < found.Factor {
+			best, found = far, band
 		}
 	}
-	if math.IsNaN(factor) {
-		return 1, false
+	return found
+}
+
+func (b *Band) factor() float64 {
+	if math.IsNaN(b.Factor) {
+		return 1
 	}
-	return min(1, max(factorMin, factor)), learned
+	return min(1, max(factorMin, b.Factor))
+}
+
+// factorFor is which part of the runtime in f is believed. A UPS that claims much less for
+// each percent of charge than when it claimed too much has corrected itself, and so has one
+// whose claim jumped in this discharge: nothing is taken from it twice.
+func (u *ups) factorFor(f Facts) float64 {
+	if u.pol.off(RuleLearned) || len(u.battery.Bands) == 0 {
+		return 1
+	}
+	band := u.battery.nearest(f.Load)
+	if band == nil {
+		return 1
+	}
+	factor := band.factor()
+	if !f.Charge.OK || !f.Runtime.OK || f.Charge.V <= 0 || !band.Scale.OK {
+		if u.mem.Lesson.Jumped {
+			return 1
+		}
+		return factor
+	}
+	was, is := band.Scale.V, f.Runtime.V/f.Charge.V
+	if f.Load.OK && band.Load.OK {
+		was, is = was*band.Load.V, is*f.Load.V
+	}
+	if is <= 0 || is > selfCorrected*was {
+		return factor
+	}
+	return min(1, factor*was/is)
 }
 
 // watch takes a reading into the discharge that is being watched. runtime is what the UPS
@@ -120,10 +178,16 @@ func (u *ups) watch(f Facts, runtime Num) {
 		*l = Lesson{}
 	case !m.running() || m.Transfer.within(lessonSkip, f.At) || !runtime.OK:
 	case !l.From.Set, f.At-l.At.At > lessonGap, l.otherLoad(f.Load), runtime.V > l.Left*runtimeRise+1:
-		*l = Lesson{From: mark(f.At), Claim: runtime.V, Load: f.Load, At: mark(f.At), Left: runtime.V}
+		*l = Lesson{
+			From: mark(f.At), Claim: runtime.V, Charge: f.Charge, Load: f.Load, At: mark(f.At), Left: runtime.V,
+			Leg: mark(f.At), LegClaim: runtime.V,
+		}
 	default:
+		if fell := l.Left - runtime.V; fell > l.Left*lessonJump+2*(f.At-l.At.At).Seconds()+minuteStep {
+			l.Leg, l.LegClaim, l.Jumped = mark(f.At), runtime.V, true
+		}
 		l.At, l.Left = mark(f.At), runtime.V
-		l.Low = l.Low || f.Status.Has(dodai.LB) && m.LB.confirmed(u.cfg) && !u.lowBySetting(f)
+		l.Low = l.Low || f.Status.Has(dodai.LB) && !u.cfg.IgnoreLB && m.LB.confirmed(u.cfg) && !u.lowBySetting(f)
 	}
 }
 
@@ -157,24 +221,37 @@ func (u *ups) died(clean bool) {
 // with a shutdown, or far from the end, never teaches to believe more, for it has not
 // seen how the battery falls off at its end.
 func (u *ups) conclude(l Lesson, mainsBack bool) {
-	took, left := (l.At.At - l.From.At).Seconds(), l.Left
-	if l.Low {
-		left = min(left, lowLeaves)
-	}
-	fell := l.Claim - left
-	if took < lessonMin.Seconds() || fell < lessonDeep*l.Claim {
+	took := (l.At.At - l.From.At).Seconds()
+	if took < lessonMin.Seconds() || l.Claim-l.Left < lessonDeep*l.Claim && !l.Low {
 		return
 	}
-	factor := took / fell
+	factor := (took + l.rest()) / l.Claim
 	if factor > 1-lessonExact {
 		factor = 1
 	}
-	u.teach(l, max(factorMin, factor), mainsBack && (l.Low || left <= lessonKnee*l.Claim), took, fell)
+	u.teach(l, max(factorMin, factor), mainsBack && (l.Low || l.Left <= lessonKnee*l.Claim), took)
+}
+
+// rest is how many seconds were truly left at the end of what was watched: as many of those
+// claimed as passed for each that went before. What was claimed before the UPS corrected
+// itself by a jump says nothing of what it claims since.
+func (l *Lesson) rest() float64 {
+	if l.Low {
+		return min(l.Left, lowLeaves)
+	}
+	took, fell := (l.At.At - l.Leg.At).Seconds(), l.LegClaim-l.Left
+	if l.Jumped && (took < legMin.Seconds() || fell < legDeep*l.LegClaim) {
+		return l.Left
+	}
+	if fell <= took {
+		return l.Left
+	}
+	return l.Left * took / fell
 }
 
 // teach takes a factor into what is known of the battery: less is believed at once, more
 // by half the way, and only where the end was seen.
-func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took, fell float64) {
+func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took float64) {
 	b := u.battery
 	b.Bands = slices.Clone(b.Bands)
 	i := slices.IndexFunc(b.Bands, func(x Band) bool {
@@ -189,6 +266,9 @@ func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took, fell float64) {
 		i = len(b.Bands) - 1
 	}
 	band := &b.Bands[i]
+	if l.Charge.OK && l.Charge.V > 0 && factor < 1 {
+		band.Scale = some(l.Claim / l.Charge.V)
+	}
 	switch {
 	case factor < band.Factor:
 		band.Factor = factor
@@ -198,9 +278,10 @@ func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took, fell float64) {
 	band.Discharges++
 	band.Last = u.s.Wall.UTC().Format(time.DateOnly)
 	u.battery, u.taught = b, true
-	text := fmt.Sprintf("%s gave %.0f s for %.0f s that it claimed: its runtime is believed to %.0f %%", u.name, took, fell, 100*band.Factor)
+	real := factor * l.Claim
+	text := fmt.Sprintf("%s claimed %.0f s at the start of this discharge, and had %.0f: its runtime is believed to %.0f %%", u.name, l.Claim, real, 100*band.Factor)
 	u.events = append(u.events, dodai.Event{Name: dodai.EventBatteryLearned, Device: u.name, At: u.now, Wall: u.s.Wall, Text: text,
-		Fields: map[string]any{"factor": band.Factor, "took_s": took, "claimed_s": fell}})
+		Fields: map[string]any{"factor": band.Factor, "took_s": took, "claimed_s": l.Claim}})
 }
 
 // sameBattery forgets what an earlier battery taught when the UPS says twice in a row that
@@ -276,13 +357,4 @@ func (d *decider) keepBattery(u *ups) {
 	if _, known := d.mem.Batteries[u.name]; known || len(d.mem.Batteries) < batteries {
 		d.mem.Batteries[u.name] = u.battery
 	}
-}
-
-// factorAt is which part of the claimed runtime is believed at load.
-func (u *ups) factorAt(load Num) float64 {
-	if u.pol.off(RuleLearned) {
-		return 1
-	}
-	f, _ := u.battery.FactorAt(load)
-	return f
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dodai-agent/dodai"
 )
@@ -76,7 +77,18 @@ func TestLearning(t *testing.T) {
 				w.play(fmt.Sprintf("%g u1 OB %s runtime=%g load=40", s, lb, 1200-(s-610)))
 			}
 			w.play("1110 u1 OL runtime=700 load=40")
-		}, 0.443}, // 465 s for 1170 − 120
+		}, 0.5}, // 465 s and 120 that LB leaves, of 1170
+		{"a UPS that corrects itself by a jump", func(w *world) {
+			w.play("5 u1 OL runtime=1200 load=40")
+			for s := 10.0; s < 400; s += 5 {
+				claim := 1200 - (s - 10)
+				if s >= 200 {
+					claim = 500 - (s - 200)
+				}
+				w.play(fmt.Sprintf("%g u1 OB runtime=%g load=40", s, claim))
+			}
+			w.play("400 u1 OL runtime=300 load=40")
+		}, 0.57}, // 355 s and 305 still left, of 1170
 		{"silence in the middle", func(w *world) {
 			w.discharge(10, 200, 1200, 2, "")
 			w.play("215 u1 OL runtime=1200 load=40\n220 u1 OB runtime=1200 load=40\n500 u1 OB runtime=600 load=40\n700 u1 OB runtime=200 load=40\n705 u1 OL runtime=200 load=40")
@@ -135,6 +147,31 @@ func (w *world) decidedAt() float64 {
 		}
 	}
 	return math.NaN()
+}
+
+// TestCorrectedUPSIsBelieved: nothing is taken twice from a UPS that claims less by itself.
+func TestCorrectedUPSIsBelieved(t *testing.T) {
+	w := newWorld(t, nil)
+	w.mem.Batteries = map[string]Battery{"u1": {Bands: []Band{{Load: some(40), Factor: 0.5, Discharges: 1, Scale: some(12)}}}}
+	for _, tc := range []struct {
+		reading string
+		want    float64
+	}{
+		{"OL runtime=1200 charge=100 load=40", 0.5},
+		{"OL runtime=600 charge=50 load=40", 0.5},
+		{"OL runtime=1000 charge=100 load=40", 0.5}, // not enough for a correction
+		{"OL runtime=600 charge=100 load=40", 1},
+		{"OL runtime=800 charge=100 load=40", 0.75},
+		{"OL runtime=600 charge=100 load=80", 0.5}, // so little for twice the load
+		{"OL runtime=300 charge=100 load=80", 1},
+		{"OL runtime=1200 load=40", 0.5},
+	} {
+		now := w.snap.At + 5*time.Second
+		w.read("u1", now, reading(t, strings.Fields(tc.reading)))
+		if got := w.last.UPS("u1").Factor; math.Abs(got-tc.want) > 0.001 {
+			t.Errorf("%s: believed to %g, want %g", tc.reading, got, tc.want)
+		}
+	}
 }
 
 // TestLoadBands: what was learned counts at that load and at heavier ones.
@@ -248,7 +285,7 @@ func TestLessonsAreBounded(t *testing.T) {
 	w := newWorld(t, nil)
 	u := &ups{name: "u1", pol: &w.pol, cfg: &w.pol.Config, s: w.snap, now: start}
 	for load := range 1000 {
-		u.teach(Lesson{Load: some(float64(load))}, 0.5, false, 300, 600)
+		u.teach(Lesson{Load: some(float64(load))}, 0.5, false, 300)
 	}
 	if len(u.battery.Bands) != bandsMax {
 		t.Errorf("%d bands", len(u.battery.Bands))

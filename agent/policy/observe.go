@@ -64,7 +64,7 @@ func (u *ups) observe() {
 		m.Heard = mark(f.At)
 	}
 	u.sameBattery(r)
-	u.factor = u.factorAt(f.Load)
+	u.factor = u.factorFor(f)
 	told := m.Line != ""
 	m.noteExcuse(f)
 	line, calibrating := u.lineOf(f)
