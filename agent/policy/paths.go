@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -97,27 +96,27 @@ const overloadTrips = 110
 // carrier is one UPS on battery among those that carry the host together.
 type carrier struct {
 	u    *ups
-	n    int     // supplies of this host that it feeds
 	left float64 // seconds, at its present load
 	load float64 // percent of its rating
+	gone bool
 }
 
 // judgeLoadShift finds the feeds doomed that are on battery together: when the first of
 // them ends the others carry its load as well, and end sooner than they say now.
 func (d *decider) judgeLoadShift() {
-	carriers := d.carriers()
-	if len(carriers) < 2 {
+	c := d.carriers()
+	if len(c) < 2 {
 		return
 	}
-	d.together = new(seconds(ends(carriers, d.minSupplies())))
+	d.together = new(seconds(d.ends(c)))
 	if *d.together > d.cfg.Need+d.cfg.Reserve {
 		return
 	}
-	for _, c := range carriers {
-		if u := c.u; u.doom == ReasonNone {
+	for i := range c {
+		if u := c[i].u; u.doom == ReasonNone {
 			u.doomNow(ReasonRuntime, RuleLoadShift)
 			u.why = fmt.Sprintf("on battery with the other feeds, %.0f s left by itself, but %s once it carries their load; a shutdown needs %s",
-				c.left, secs(*d.together), u.needs())
+				u.mem.Available.V, secs(*d.together), u.needs())
 		}
 	}
 }
@@ -132,25 +131,36 @@ func (d *decider) carriers() []carrier {
 	var out []carrier
 	for i := range d.supplies {
 		w := &d.supplies[i]
-		if w.lost || w.failed || len(w.inputs) == 1 && w.inputs[0].dead {
+		if w.lost || w.failed {
 			continue
 		}
-		if len(w.inputs) > 1 || w.inputs[0].ups == nil {
-			return nil
+		for j := range w.inputs {
+			u := w.inputs[j].ups
+			switch {
+			case w.inputs[j].dead:
+				continue
+			case u == nil || u.maint != nil || !u.mem.running():
+				return nil
+			}
+			left, ok := u.steady()
+			if !ok {
+				return nil
+			}
+			if carrierOf(out, u) == nil {
+				out = append(out, carrier{u: u, left: left, load: u.share()})
+			}
 		}
-		u := w.inputs[0].ups
-		left, ok := u.steady()
-		if !ok || !u.mem.running() || u.maint != nil {
-			return nil
-		}
-		i := slices.IndexFunc(out, func(c carrier) bool { return c.u == u })
-		if i < 0 {
-			i = len(out)
-			out = append(out, carrier{u: u, left: left, load: u.share()})
-		}
-		out[i].n++
 	}
 	return out
+}
+
+func carrierOf(list []carrier, u *ups) *carrier {
+	for i := range list {
+		if list[i].u == u {
+			return &list[i]
+		}
+	}
+	return nil
 }
 
 // steady is how many seconds are left by the better of the last two readings, so that a
@@ -176,42 +186,70 @@ func (u *ups) share() float64 {
 	return 0
 }
 
-// ends is in how many seconds fewer than need supplies are left, when each UPS that ends
-// hands its load to the rest in equal parts.
-func ends(list []carrier, need int) float64 {
-	known, supplies := true, 0
-	for _, c := range list {
-		known = known && c.load > 0
-		supplies += c.n
+// ends is in how many seconds fewer supplies than needed live, when each UPS that ends hands
+// its load to the rest in equal parts.
+func (d *decider) ends(list []carrier) float64 {
+	known := true
+	for i := range list {
+		known = known && list[i].load > 0
 	}
-	left := make([]carrier, len(list))
-	for i, c := range list {
-		if left[i] = c; !known {
-			left[i].load = overloadTrips / 4 // alike, and never too much for one of them
+	for i := range list {
+		if !known {
+			list[i].load = overloadTrips / 4 // alike, and never too much for one of them
 		}
 	}
 	total := 0.0
-	for len(left) > 0 && supplies >= need {
-		first := 0
-		for i := range left {
-			if left[i].left < left[first].left {
-				first = i
-			}
+	for rest := len(list) - 1; rest >= 0; rest-- {
+		first := firstToEnd(list)
+		total += first.left
+		first.gone = true
+		if d.living(list) < d.minSupplies() {
+			break
 		}
-		gone := left[first]
-		total += gone.left
-		supplies -= gone.n
-		left = append(left[:first], left[first+1:]...)
-		for i := range left {
-			c := &left[i]
-			load := c.load + gone.load/float64(len(left))
-			c.left = (c.left - gone.left) * math.Pow(c.load/load, peukert)
-			if c.load = load; known && load > overloadTrips {
-				c.left = 0
+		for i := range list {
+			if c := &list[i]; !c.gone {
+				c.take(first.left, first.load/float64(rest), known)
 			}
 		}
 	}
 	return total
+}
+
+func firstToEnd(list []carrier) *carrier {
+	var first *carrier
+	for i := range list {
+		if c := &list[i]; !c.gone && (first == nil || c.left < first.left) {
+			first = c
+		}
+	}
+	return first
+}
+
+// take lets some seconds pass, and then a load come on top of its own.
+func (c *carrier) take(passed, more float64, known bool) {
+	load := c.load + more
+	c.left = (c.left - passed) * math.Pow(c.load/load, peukert)
+	if c.load = load; known && load > overloadTrips {
+		c.left = 0
+	}
+}
+
+// living is how many supplies have an input from a UPS that is not gone.
+func (d *decider) living(list []carrier) int {
+	n := 0
+	for i := range d.supplies {
+		w := &d.supplies[i]
+		if w.lost || w.failed {
+			continue
+		}
+		for j := range w.inputs {
+			if c := carrierOf(list, w.inputs[j].ups); c != nil && !c.gone && !w.inputs[j].dead {
+				n++
+				break
+			}
+		}
+	}
+	return n
 }
 
 func seconds(s float64) time.Duration { return time.Duration(min(s, 1e8) * float64(time.Second)) }

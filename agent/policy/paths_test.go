@@ -122,6 +122,20 @@ func TestLoadShift(t *testing.T) {
 	}
 }
 
+// TestLoadShiftThroughASwitch: the transfer switch puts the load of the UPS that ends on
+// the one that idled.
+func TestLoadShiftThroughASwitch(t *testing.T) {
+	w := newWorld(t, nil)
+	w.snap.Paths = []dodai.Path{{PSU: "a", UPS: "u1"}, {PSU: "a", UPS: "u2"}}
+	for _, s := range []int{0, 14, 15, 16} {
+		w.play(fmt.Sprintf("%d u1 OB runtime=20 load=36\n%d u2 OB runtime=420 load=4", s, s))
+	}
+	want := 20 + 400*math.Pow(4.0/40, 1.2)
+	if got := w.last.Available.Seconds(); math.Abs(got-want) > 0.01 || w.last.Reason != ReasonRuntime {
+		t.Errorf("%.1f s available, want %.1f: %s", got, want, w.last.Explanation)
+	}
+}
+
 // TestLoadShiftIsConfirmed: a single wild reading moves nothing.
 func TestLoadShiftIsConfirmed(t *testing.T) {
 	w := newWorld(t, nil)
