@@ -51,6 +51,16 @@ func (s *Site) startLoad(u *ups) float64 {
 	return max(load, 0.03)
 }
 
+// backed reports whether the host's other supply hangs on bare mains.
+func (s *Site) backed(u *ups) bool {
+	for i := range s.psus {
+		if s.psus[i].paths[0].ups < 0 {
+			return u.fedBy < 0 && len(s.upses) == 1
+		}
+	}
+	return false
+}
+
 // battery draws how long it really lasts: mostly 4 to 20 minutes, and mostly enough for
 // what the operator configured, since he would have been told.
 func (d *draw) battery(u *ups) {
@@ -77,6 +87,9 @@ func (d *draw) battery(u *ups) {
 		t = least * d.between(1, 1.5)
 	}
 	load := d.s.startLoad(u)
+	if d.s.backed(u) {
+		load = u.base + u.host // it was bought to carry the host alone
+	}
 	b.full = 1
 	b.full = t / b.lasts(load)
 	b.recharge = d.between(2, 8) * 3600

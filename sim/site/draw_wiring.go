@@ -159,7 +159,7 @@ func (d *draw) transferSwitch() {
 	host := d.between(0.2, 0.6)
 	first := wire{d.addUPS("u1", 0, host), 0}
 	second := wire{-1, 1}
-	if d.chance(0.75) {
+	if d.chance(0.85) {
 		second.ups = d.addUPS("u2", 1, host)
 		d.s.trait("wiring:switch_of_two_ups")
 	}

@@ -174,7 +174,7 @@ func (b *bench) sum(i int) (seconds float64, ok bool) {
 // ends first and all of its load moves to the other, which lasts the less for it in
 // proportion: less than Peukert's law would take.
 func (b *bench) moved() (seconds float64, ok bool) {
-	if len(b.w) != 2 || !b.s.wired || len(b.s.psus) != 2 || b.s.needs != 1 || b.s.upses[1].fedBy >= 0 {
+	if len(b.w) != 2 || !b.s.wired || b.s.inputs() != 2 || b.s.needs != 1 || b.s.upses[1].fedBy >= 0 {
 		return 0, false
 	}
 	for i := range b.w {

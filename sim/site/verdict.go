@@ -148,20 +148,33 @@ func (s *Site) cause(gone time.Duration) string {
 			return "sudden_death"
 		}
 	}
-	k := s.clamp(tickAt(gone)) - 1
+	k := max(0, s.clamp(tickAt(gone))-1)
 	begin := k
-	for begin > 0 && s.risk[begin-1] && (begin == s.clamp(k) || s.risk[begin]) {
+	for begin > 0 && s.risk[begin-1] && (begin == k || s.risk[begin]) {
 		begin--
 	}
 	switch {
+	case !s.risk[k]:
+		return "bare_mains" // nothing but mains without a battery was left
 	case s.agentAway(window):
 		return "agent_away"
 	case s.unwitnessed(begin):
-		return "mains_supply_without_witness"
+		return "mains_without_witness"
 	case s.hostLeft(begin) < s.cfg.Need.Seconds()+s.slack().Seconds()+10:
 		return "battery_too_small_or_empty"
 	}
 	return s.saidCause(window)
+}
+
+// loadRose is whether a UPS carried much more in the end than before.
+func (s *Site) loadRose(window span) bool {
+	a, b := s.clamp(tickAt(window.from)), max(0, s.clamp(tickAt(window.to))-1)
+	for _, u := range s.upses {
+		if u.load[b] > 1.15*u.load[a] {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Site) agentAway(window span) bool {
@@ -207,14 +220,17 @@ func (s *Site) saidCause(window span) string {
 			return "frozen"
 		}
 	}
+	if s.loadRose(window) {
+		return "load_moved"
+	}
 	for _, u := range s.upses {
 		switch c := &u.claims; {
-		case len(s.loads) > 0 || len(s.upses) > 1 && len(s.psus) > s.needs:
-			return "load_moved"
 		case c.knee != 0:
 			return "battery_knee"
 		case c.kind == kindStatus || c.kind == kindVolts:
 			return "tells_nothing"
+		case c.kind == kindCharge:
+			return "charge_alone"
 		case c.kind == kindRuntime || c.active(lieStuckRuntime, window.from) != nil:
 			return "lying_runtime"
 		case c.factor > 1.05:

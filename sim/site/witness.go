@@ -27,7 +27,8 @@ type witness struct {
 	zero    bool          // it has told a charge of 0 on line
 	off     bool
 	offAt   time.Duration
-	moved   time.Duration // when a value changed last
+	moved   time.Duration // when a value changed last, or the agent started
+	stood   time.Duration // when a value changed last
 	step    time.Duration // longest time between changes that was seen on battery
 	changed bool          // a change has been seen on battery
 
@@ -93,6 +94,9 @@ func (w *witness) deliver(e *entry) {
 			w.step = max(w.step, t-w.moved)
 		}
 		w.moved, w.changed = t, w.ob
+	}
+	if !w.ever || v != w.last {
+		w.stood = t
 	}
 	w.last, w.lastAt, w.seen, w.ever = v, t, true, true
 	if off := v.status.Has(dodai.OFF); off != w.off {

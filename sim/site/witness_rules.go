@@ -44,7 +44,7 @@ func (w *witness) call(t time.Duration) (bool, string) {
 		return true, "observed discharge"
 	case t-w.lastAt >= w.blindFor()+late:
 		return true, "silence on battery"
-	case w.frozenFor(t) >= frozenLimit(w.step)+w.mayWait()+late:
+	case w.frozenFor(t, w.moved) >= frozenLimit(w.step)+w.mayWait()+late:
 		return true, "frozen on battery"
 	case max != nil && t-w.since >= *max+late:
 		return true, "time on battery"
@@ -87,11 +87,11 @@ func (w *witness) blindSoonest() time.Duration {
 }
 
 // frozenFor is how long nothing has moved where something should; 0 where nothing has to.
-func (w *witness) frozenFor(t time.Duration) time.Duration {
+func (w *witness) frozenFor(t, since time.Duration) time.Duration {
 	if v := w.last; v.charge == absent && v.runtime == absent && v.batt == absent {
 		return 0
 	}
-	return t - w.moved
+	return t - since
 }
 
 func frozenLimit(step time.Duration) time.Duration { return max(frozenAfter, 3*step) }
@@ -124,7 +124,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	case v.charge != absent && (c.active(lieCharge, age) == nil || !w.zero) && v.charge <= w.s.cfg.MinChargePct:
 	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !w.shielded(v, t) && !w.glitch(age):
 	case t-w.lastAt >= staleAfter-early && t-w.lastAt >= w.blindSoonest()-early:
-	case w.frozenFor(t) >= frozenAfter-early:
+	case w.frozenFor(t, w.stood) >= frozenAfter-early:
 	case maxOn != nil && t-w.excuse >= *maxOn-early:
 	case t-max(w.excuse, w.doubted) >= noMetricsAfter-early:
 	default:
