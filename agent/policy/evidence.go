@@ -216,6 +216,10 @@ func (d *Decision) EvidenceText() string {
 	return evidenceText(append(first, rest...), several)
 }
 
+// EvidenceLine is a list of one device's readings as EvidenceText has it, without the
+// device's name.
+func EvidenceLine(list []Evidence) string { return evidenceText(list, false) }
+
 func evidenceText(list []Evidence, named bool) string {
 	var b []byte
 	device := ""
@@ -294,7 +298,7 @@ func (d *Decision) FieldsOf(v *UPSView) map[string]any {
 			own = append(own, e)
 		}
 	}
-	if text := evidenceText(own, false); text != "" {
+	if text := EvidenceLine(own); text != "" {
 		f["evidence"] = text
 	}
 	return f

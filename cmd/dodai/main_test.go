@@ -164,7 +164,7 @@ func TestPrintStatus(t *testing.T) {
 	}
 	b.Reset()
 	err := printStatus(&b, agent.Status{
-		Mode: "armed", State: "shutting_down", MarginS: new(-5.0), NeedS: 120, ReserveS: 60,
+		Mode: "armed", State: "shutting_down", Margin: "margin -5 s = 175 s available (battery.runtime × 0.83 learned, u1) − 120 s need − 60 s reserve", Summary: "shut down (rule lb, u1)",
 		UPSes: []agent.UPSStatus{
 			{Name: "u1", Status: dodai.OB | dodai.LB, OnBattS: new(61.0), Doomed: policy.ReasonLB},
 			{Name: "u2", Lost: true, Doomed: policy.ReasonNone}, {Name: "u3", Doomed: policy.ReasonNone},
@@ -178,7 +178,7 @@ func TestPrintStatus(t *testing.T) {
 		SPOFs: []agent.SPOFStatus{{Open: true}, {Open: true}, {}},
 	})
 	for _, want := range []string{
-		"state     shutting down", "margin    -5s   (battery -, shutdown needs 2m00s, reserve 60s)", "steps over: -", "d (rehearsal) for 3s",
+		"state     shutting down", "margin    -5 s = 175 s available (battery.runtime × 0.83 learned, u1) − 120 s need − 60 s reserve", "why       shut down (rule lb, u1)", "steps over: -", "d (rehearsal) for 3s",
 		"u1   OB LB   61s         -              -     lb", "u2   -       -           -              -     lost", "u3   -       -           -              -     healthy",
 		"need      120 s: db 95 s (p95 of 24 runs), power_off 5.5 s (largest of 2); configured 120 s",
 		"db         95s    24    measured, 95th percentile", "vms        -      0     not known", "new        7s     0     configured", "power_off  5s     2     measured, the largest",

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,8 +67,8 @@ func printStatus(w io.Writer, s agent.Status) error {
 		{"host", s.Host},
 		{"mode", modeText(s.Mode)},
 		{"state", strings.ReplaceAll(s.State, "_", " ")},
-		{"margin", fmt.Sprintf("%s   (battery %s, shutdown needs %s, reserve %s)", secondsText(s.MarginS), secondsText(s.AvailableS), secondsText(&s.NeedS), secondsText(&s.ReserveS))},
-		{"why", s.Explanation},
+		{"margin", strings.TrimPrefix(s.Margin, "margin ")},
+		{"why", s.Summary},
 		{"need", strings.TrimPrefix(s.Need.Why, "need ")},
 		{"journal", s.Journal},
 	}
@@ -80,7 +81,7 @@ func printStatus(w io.Writer, s agent.Status) error {
 	if s.Drill != nil {
 		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
 	}
-	for _, section := range [][][]string{head, needRows(s), upsRows(s), deviceStatusRows(s), alertRows(s)} {
+	for _, section := range [][][]string{head, needRows(s), upsRows(s), whyRows(s), deviceStatusRows(s), alertRows(s)} {
 		if len(section) < 2 {
 			continue
 		}
@@ -172,7 +173,46 @@ func upsRows(s agent.Status) [][]string {
 		if slices.ContainsFunc(s.Maintenance, func(m agent.MaintenanceStatus) bool { return m.UPS == u.Name }) {
 			verdict = "maintenance"
 		}
-		rows = append(rows, []string{u.Name, dash(u.Status.String()), secondsText(u.OnBattS), secondsText(u.AvailableS), dash(u.Source), verdict})
+		rows = append(rows, []string{u.Name, dash(u.Status.String()), secondsText(u.OnBattS), secondsText(u.AvailableS), dash(sourceText(u)), verdict})
+	}
+	return rows
+}
+
+// sourceText names the figure that says how long the battery lasts, and the part of it that
+// is believed.
+func sourceText(u agent.UPSStatus) string {
+	source, _, corrected := strings.Cut(u.Source, ", corrected")
+	if !corrected {
+		return source
+	}
+	return fmt.Sprintf("%s × %.2f learned", source, u.Factor)
+}
+
+// whyRows says of each UPS in a line why it counts or does not, and below it which readings
+// say so, with their age; of the power supplies the readings.
+func whyRows(s agent.Status) [][]string {
+	rows := [][]string{{"ABOUT", "WHY, AND THE READINGS WITH THEIR AGE"}}
+	read := map[string][]policy.Evidence{}
+	var others []string
+	for _, e := range s.Evidence {
+		isUPS := slices.ContainsFunc(s.UPSes, func(u agent.UPSStatus) bool { return u.Name == e.Device })
+		if !isUPS && read[e.Device] == nil {
+			others = append(others, e.Device)
+		}
+		read[e.Device] = append(read[e.Device], policy.Evidence{Name: e.Name, Value: e.Value, Age: time.Duration(e.AgeS * float64(time.Second))})
+	}
+	for _, u := range s.UPSes {
+		why := u.Why
+		if u.Rule != "" {
+			why = "rule " + string(u.Rule) + ": " + why
+		}
+		rows = append(rows, []string{u.Name, why})
+		if len(read[u.Name]) > 0 {
+			rows = append(rows, []string{"", policy.EvidenceLine(read[u.Name])})
+		}
+	}
+	for _, name := range others {
+		rows = append(rows, []string{name, policy.EvidenceLine(read[name])})
 	}
 	return rows
 }
