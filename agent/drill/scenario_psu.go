@@ -158,7 +158,7 @@ func (tr *track) inputLost(psu string, t time.Duration, paths []dodai.Path, bind
 			continue
 		}
 		g, _ := last(tr.inputs[bind[w.UPS]], t)
-		if w.UPS == "" || !g.on {
+		if !g.on {
 			return false
 		}
 		lost = true

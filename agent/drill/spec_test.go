@@ -283,6 +283,30 @@ func TestMode(t *testing.T) {
 	}
 }
 
+// TestRest: a decision that asks to be made again at once, for ever, does not stop time;
+// one that asks for many later instants is heard.
+func TestRest(t *testing.T) {
+	var p player
+	for i := range maxSpin {
+		if p.last.Next = 1; i == maxSpin-1 {
+			break
+		}
+		if p.rest(); p.last.Next != 1 {
+			t.Fatalf("not heard after %d times", i+1)
+		}
+	}
+	if p.rest(); p.last.Next != 0 {
+		t.Errorf("heard %d times at one instant", maxSpin)
+	}
+	for range 2 * maxSpin {
+		p.now++
+		p.last.Next = 1
+		if p.rest(); p.last.Next != 1 {
+			t.Fatal("not heard at a later instant")
+		}
+	}
+}
+
 // BenchmarkProgram plays ten minutes of an outage at so many UPSes, in brief.
 func BenchmarkProgram(b *testing.B) {
 	for _, ids := range [][]string{{"u1"}, {"u1", "u2"}} {

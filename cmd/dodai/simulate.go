@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -157,6 +159,11 @@ func (f *simulateFlags) outages(cmd *cobra.Command) error {
 	}
 	var sum random.Summary
 	if cmd.Flags().Changed("random-seed") {
+		if f.replayDir != "" { // also of an outage that cannot be played
+			if _, err := report.Save(f.one); err != nil {
+				return fmt.Errorf("simulate: %w", err)
+			}
+		}
 		sum, err = random.One(cmd.Context(), f.one, opts, report.Run)
 	} else {
 		sum, err = random.Do(cmd.Context(), opts)
@@ -165,6 +172,8 @@ func (f *simulateFlags) outages(cmd *cobra.Command) error {
 		err = told
 	}
 	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("simulate: interrupted after %d outages", sum.Runs)
 	case err != nil:
 		return fmt.Errorf("simulate: %w", err)
 	case !sum.OK():

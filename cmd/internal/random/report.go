@@ -117,7 +117,13 @@ func (r *Reporter) replay(seed uint64) (string, error) {
 	if r.Dir == "" {
 		return fmt.Sprintf("dodai simulate --random-seed %d --replay-dir .", seed), nil
 	}
-	path := filepath.Join(r.Dir, fmt.Sprintf("random-%d.yaml", seed))
+	path, err := r.Save(seed)
+	return "dodai simulate " + path, err
+}
+
+// Save writes the scenario file of an outage to Dir, whatever comes of playing it.
+func (r *Reporter) Save(seed uint64) (path string, err error) {
+	path = filepath.Join(r.Dir, fmt.Sprintf("random-%d.yaml", seed))
 	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
 		return "", fmt.Errorf("scenario file: %w", err)
 	}
@@ -125,15 +131,16 @@ func (r *Reporter) replay(seed uint64) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("scenario file: %w", err)
 	}
+	defer func() {
+		if closed := f.Close(); closed != nil && err == nil {
+			err = fmt.Errorf("scenario file: %w", closed)
+		}
+	}()
 	opts := Options{New: r.New}
 	if err := opts.make()(seed).Scenario(f); err != nil {
-		f.Close()
 		return "", fmt.Errorf("scenario file %s: %w", path, err)
 	}
-	if err := f.Close(); err != nil {
-		return "", fmt.Errorf("scenario file: %w", err)
-	}
-	return "dodai simulate " + path, nil
+	return path, nil
 }
 
 // Progress shows on the terminal how far the playing is.

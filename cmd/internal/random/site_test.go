@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,41 +21,66 @@ import (
 // TestReplay: the scenario file of a site, read and played as it says, comes to the same
 // decision at the same instant as the site itself, read by read.
 func TestReplay(t *testing.T) {
-	for seed := range uint64(300) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			run, reads := directly(t, seed)
-			var file bytes.Buffer
-			if err := newSite(seed).Scenario(&file); err != nil {
-				t.Fatal(err)
-			}
-			s, err := drill.Parse("random.yaml", file.Bytes())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c := newSite(seed); s.Mode != Mode(seed, c) {
-				t.Errorf("the file wants to be played as %+v, the run was %+v", s.Mode, Mode(seed, c))
-			}
-			var again []read
-			opts := s.Mode.Options()
-			opts.Brief, opts.Observe = true, note(&again)
-			r, err := drill.Play(t.Context(), s, opts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o := run.Outcome; r.Shutdown != o.Shutdown || r.At != o.At || string(r.Reason) != o.Reason {
-				t.Errorf("the file: shutdown %v at %v (%s), the site: %v at %v (%s)", r.Shutdown, r.At, r.Reason, o.Shutdown, o.At, o.Reason)
-			}
-			for i := range min(len(reads), len(again)) {
-				if reads[i] != again[i] {
-					t.Fatalf("read %d of %d: the site said\n%s, the file\n%s", i, len(reads), reads[i], again[i])
-				}
-			}
-			if len(reads) != len(again) {
-				t.Errorf("%d reads of the site, %d of the file", len(reads), len(again))
-			}
-		})
+	var down, supplies, silent, failing atomic.Int64
+	t.Run("seed", func(t *testing.T) {
+		for i := range 300 {
+			seed := Seed(1, i)
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel()
+				run, reads := replayed(t, seed)
+				count(&down, run.Outcome.Shutdown)
+				count(&supplies, slices.ContainsFunc(reads, func(r read) bool { return strings.Contains(string(r), "input_lost") }))
+				count(&silent, slices.ContainsFunc(reads, func(r read) bool { return strings.HasSuffix(string(r), "nothing") }))
+				count(&failing, newSite(seed).FailRate() > 0)
+			})
+		}
+	})
+	if down.Load() < 50 || supplies.Load() < 20 || silent.Load() < 50 || failing.Load() < 50 {
+		t.Errorf("too tame: %d shutdowns, %d with a lost input, %d with a failed read, %d with a fail rate",
+			down.Load(), supplies.Load(), silent.Load(), failing.Load())
 	}
+}
+
+func count(n *atomic.Int64, yes bool) {
+	if yes {
+		n.Add(1)
+	}
+}
+
+// replayed plays a site and its file, compares them, and returns what the site did.
+func replayed(t *testing.T, seed uint64) (Run, []read) {
+	t.Helper()
+	run, reads := directly(t, seed)
+	var file bytes.Buffer
+	if err := newSite(seed).Scenario(&file); err != nil {
+		t.Fatal(err)
+	}
+	s, err := drill.Parse("random.yaml", file.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := newSite(seed); s.Mode != Mode(seed, c) {
+		t.Errorf("the file wants to be played as %+v, the run was %+v", s.Mode, Mode(seed, c))
+	}
+	var again []read
+	opts := s.Mode.Options()
+	opts.Brief, opts.Observe = true, note(&again)
+	r, err := drill.Play(t.Context(), s, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := run.Outcome; r.Shutdown != o.Shutdown || r.At != o.At || string(r.Reason) != o.Reason {
+		t.Errorf("the file: shutdown %v at %v (%s), the site: %v at %v (%s)", r.Shutdown, r.At, r.Reason, o.Shutdown, o.At, o.Reason)
+	}
+	for i := range min(len(reads), len(again)) {
+		if reads[i] != again[i] {
+			t.Fatalf("read %d of %d: the site said\n%s, the file\n%s", i, len(reads), reads[i], again[i])
+		}
+	}
+	if len(reads) != len(again) {
+		t.Errorf("%d reads of the site, %d of the file", len(reads), len(again))
+	}
+	return run, reads
 }
 
 // read is what a device said, or that it did not, in words.
@@ -60,19 +88,22 @@ type read string
 
 func note(list *[]read) func(string, time.Duration, *dodai.Reading) {
 	return func(device string, at time.Duration, r *dodai.Reading) {
-		text := fmt.Sprintf("%s at %v: ", device, at)
-		switch {
-		case r == nil:
-			text += "nothing"
-		case r.Kind == dodai.KindPSUs:
-			for _, p := range r.PSUs {
-				text += fmt.Sprintf("%s %s, ", p.ID, p.State)
-			}
-		default:
-			text += fmt.Sprint(r.Status, r.Vars) // fmt sorts the keys
-		}
-		*list = append(*list, read(text))
+		*list = append(*list, read(fmt.Sprintf("%s at %v: %s", device, at, said(r))))
 	}
+}
+
+func said(r *dodai.Reading) string {
+	switch {
+	case r == nil:
+		return "nothing"
+	case r.Kind == dodai.KindUPS:
+		return fmt.Sprint(r.Status, r.Vars) // fmt sorts the keys
+	}
+	var states []string
+	for _, p := range r.PSUs {
+		states = append(states, p.ID+" "+string(p.State)+" "+string(p.Input))
+	}
+	return strings.Join(states, ", ")
 }
 
 // directly plays a site, and writes down what it said.
