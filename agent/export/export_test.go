@@ -57,7 +57,7 @@ func site() State {
 			Host: dodai.Host{Name: "db1", OS: "debian 12", Kernel: "6.1", Uptime: 100 * time.Second, Load1: 0.5, MemUsed: 1 << 30, MemTotal: 4 << 30}},
 		Decision: &policy.Decision{
 			Need: 120 * time.Second, Reserve: 60 * time.Second, Available: new(480 * time.Second), Margin: new(300 * time.Second),
-			UPSes:  []policy.UPSView{{UPS: "u1", OnBattery: true, OnBatterySince: 40 * time.Second}, {UPS: "u2"}},
+			UPSes:  []policy.UPSView{{UPS: "u1", OnBattery: true, OnBatterySince: 40 * time.Second, Factor: 0.83, Doomed: policy.ReasonLB, Rule: policy.RuleSeries}, {UPS: "u2", Factor: 1, Doomed: policy.ReasonNone}},
 			Alerts: []policy.Alert{{ID: policy.AlertOnBattery, Device: "u1"}, {ID: policy.AlertRedundancyLost}},
 		},
 		Need:  []Step{{"databases", 95500 * time.Millisecond, 24}, {"power_off", 52 * time.Second, 4}},
@@ -118,6 +118,9 @@ func TestValues(t *testing.T) {
 		`dodai_ups_battery_runtime_seconds{ups="u1"} 480`, `dodai_ups_input_volts{ups="u1"} 3`,
 		`dodai_ups_battery_volts{ups="u1"} 51.5`, `dodai_ups_output_volts{ups="u1"} 229`, `dodai_ups_realpower_watts{ups="u1"} 333`, `dodai_ups_temperature_celsius{ups="u1"} 31`,
 		`dodai_ups_reading_age_seconds{ups="u1"} 7`, `dodai_ups_on_battery_seconds{ups="u1"} 62`, `dodai_ups_on_battery_seconds{ups="u2"} 0`,
+		`dodai_ups_battery_factor_ratio{ups="u1"} 0.83`, `dodai_ups_battery_factor_ratio{ups="u2"} 1`,
+		`dodai_ups_doomed{rule="series",ups="u1"} 1`, `dodai_ups_doomed{rule="lb",ups="u1"} 0`, `dodai_ups_doomed{rule="series",ups="u2"} 0`,
+		`dodai_decision_rule{rule="runtime"} 0`, `dodai_decision_rule{rule="load_shift"} 0`,
 		`dodai_power_margin_seconds 300`, `dodai_shutdown_need_seconds 120`, `dodai_mode_armed 1`,
 		`dodai_device_up{device="u1",driver="megatec",kind="ups"} 1`, `dodai_device_up{device="u2",driver="snmp",kind="ups"} 0`,
 		`dodai_device_polls_total{device="u2"} 1`, `dodai_device_poll_failures_total{device="u2"} 1`, `dodai_device_poll_failures_total{device="u1"} 0`,
@@ -289,6 +292,31 @@ func TestWhatIsNotKnown(t *testing.T) {
 	m.Set(State{})
 	if text, err := m.text(); err != nil || strings.Contains(string(text), ModeArmed) {
 		t.Errorf("page of no snapshot: %v\n%s", err, text)
+	}
+}
+
+// TestDecisionRule: exactly the rule that decided is 1, and every rule has its series.
+func TestDecisionRule(t *testing.T) {
+	for _, rule := range append([]policy.Rule{""}, policy.DecidingRules...) {
+		m := NewMetrics("1")
+		m.Set(State{Snapshot: &dodai.Snapshot{}, Decision: &policy.Decision{Shutdown: rule != "", Rule: rule,
+			UPSes: []policy.UPSView{{UPS: "u1", Rule: rule}}}})
+		text, err := m.text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, metric := range []string{DecisionRule, UPSDoomed} {
+			all := regexp.MustCompile(`(?m)^`+metric+`\{rule="([a-z_]+)"[^}]*\} ([01])$`).FindAllStringSubmatch(string(text), -1)
+			var on []string
+			for _, m := range all {
+				if m[2] == "1" {
+					on = append(on, m[1])
+				}
+			}
+			if len(all) != len(policy.DecidingRules) || strings.Join(on, " ") != string(rule) {
+				t.Errorf("rule %q: %s has %d series, 1 for %q", rule, metric, len(all), on)
+			}
+		}
 	}
 }
 

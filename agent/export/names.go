@@ -23,6 +23,8 @@ const (
 	UPSTemperature      = "dodai_ups_temperature_celsius"
 	UPSReadingAge       = "dodai_ups_reading_age_seconds"
 	UPSOnBatterySeconds = "dodai_ups_on_battery_seconds"
+	UPSDoomed           = "dodai_ups_doomed"
+	UPSBatteryFactor    = "dodai_ups_battery_factor_ratio"
 
 	PowerMargin      = "dodai_power_margin_seconds"
 	PowerAvailable   = "dodai_power_available_seconds"
@@ -31,6 +33,7 @@ const (
 	StepRuns         = "dodai_shutdown_step_runs"
 	ShutdownReserve  = "dodai_shutdown_reserve_seconds"
 	ShutdownDecided  = "dodai_shutdown_decided"
+	DecisionRule     = "dodai_decision_rule"
 	BootHold         = "dodai_boot_hold"
 	Maintenance      = "dodai_maintenance"
 	MaintenanceEnd   = "dodai_maintenance_end_timestamp_seconds"
@@ -88,6 +91,8 @@ var gauges = []struct {
 	{UPSTemperature, "Temperature in the UPS.", []string{"ups"}},
 	{UPSReadingAge, "Age of the last good reading; no series before the first.", []string{"ups"}},
 	{UPSOnBatterySeconds, "How long the present outage has lasted; 0 on line.", []string{"ups"}},
+	{UPSDoomed, "Whether the feed does not count by the rule: it will not last, or is gone. 1 for one rule at most.", []string{"ups", "rule"}},
+	{UPSBatteryFactor, "Part of the runtime the UPS predicts that is believed at its present load, from what earlier discharges have shown; 1 where nothing was learned.", []string{"ups"}},
 
 	{PowerMargin, "Seconds available on battery beyond need and reserve; no series while nothing credible says so.", nil},
 	{PowerAvailable, "Seconds the power path that decides could still carry the host.", nil},
@@ -96,6 +101,7 @@ var gauges = []struct {
 	{StepRuns, "Complete runs that were measured of one part of the shutdown; with fewer than 3 of any the configured need is the least.", []string{"step"}},
 	{ShutdownReserve, "Seconds kept on top of the need.", nil},
 	{ShutdownDecided, "Whether the host has to go down now.", nil},
+	{DecisionRule, "Whether the rule is the one by which the host has to go down now; 0 for all of them while it stays up.", []string{"rule"}},
 	{BootHold, "Whether heavy services are held back after boot.", nil},
 	{Maintenance, "Whether the UPS is worked on: nothing it says leads to a shutdown.", []string{"ups"}},
 	{MaintenanceEnd, "When the maintenance of the UPS ends by itself; no series while none stands.", []string{"ups"}},

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/policy"
 )
 
 // page is one scrape.
@@ -157,6 +158,9 @@ func (p *page) decision() {
 	}
 	p.gauge(ShutdownReserve, d.Reserve.Seconds())
 	p.gauge(ShutdownDecided, truth(d.Shutdown))
+	for _, rule := range policy.DecidingRules {
+		p.gauge(DecisionRule, truth(rule == d.Rule), string(rule))
+	}
 	p.gauge(BootHold, truth(d.BootHold))
 	if d.Margin != nil {
 		p.gauge(PowerMargin, d.Margin.Seconds())
@@ -170,6 +174,8 @@ func (p *page) decision() {
 			since = max(0, p.now-v.OnBatterySince)
 		}
 		p.gauge(UPSOnBatterySeconds, since.Seconds(), v.UPS)
+		states(p, UPSDoomed, v.UPS, v.Rule, policy.DecidingRules)
+		p.gauge(UPSBatteryFactor, v.Factor, v.UPS)
 	}
 	for _, a := range d.Alerts {
 		p.gauge(Alert, 1, string(a.ID), a.Device)
