@@ -148,6 +148,9 @@ func (u *ups) dyingOnLine(f Facts) bool {
 	if !f.Status.Has(dodai.OL|dodai.DISCHRG|dodai.LB) || f.Status.Any(dodai.CHRG|dodai.CAL) {
 		return false
 	}
+	if f.Status.Has(dodai.TEST) && u.mem.Excuse.Since.since(f.At) < testLasts {
+		return false
+	}
 	if f.Volts.OK { // 0 V may be the reading of a UPS that cannot measure it
 		return inputGone(f, u.mem.LineVolts) && (u.mem.LineVolts.OK || u.nearEnd(f))
 	}

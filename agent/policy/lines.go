@@ -48,10 +48,13 @@ func (u *ups) setLine(line Line, f Facts) {
 
 func (u *ups) onBattery(f Facts) {
 	m := &u.mem
-	m.OLSince = Mark{}
 	if m.Line == LineAbsent {
 		return
 	}
+	if m.OLSince.Set { // on line nothing had to move
+		m.RuntimeMoved.Last.shift(m.OLSince.since(f.At))
+	}
+	m.OLSince = Mark{}
 	m.Transfer = mark(f.At)
 	// Never in place: earlier memories share it.
 	if m.Transfers = append(slices.Clip(m.Transfers), f.At); len(m.Transfers) > flapTransfers {

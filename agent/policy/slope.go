@@ -25,7 +25,7 @@ type Slope struct {
 	Volts  bool          `json:"volts,omitempty"` // from the battery's voltage, not its charge
 }
 
-// Point is one fall. At lies in the middle of the two readings that show it.
+// Point is one fall. At lies between the two readings that show it.
 type Point struct {
 	At time.Duration `json:"at"`
 	V  float64       `json:"v"`    // percent after it
@@ -49,9 +49,18 @@ func (s *Slope) see(v float64, volts bool, at time.Duration) {
 		*s = Slope{Prev: v, At: at, Begun: true, Volts: volts}
 		return
 	}
-	mid := s.At + (at-s.At)/2
-	s.add(v, fall, mid)
+	s.add(v, fall, s.fellAt(fall, at))
 	s.Prev, s.At = v, at
+}
+
+// fellAt is when the last step of a fall came that a reading at at shows: half a step's
+// time before it, on average, and in the middle of the gap when the fall is one step.
+func (s *Slope) fellAt(fall float64, at time.Duration) time.Duration {
+	steps := 1.0
+	if n := len(s.Points); n > 0 && s.Points[n-1].By > 0 {
+		steps = max(1, fall/s.Points[n-1].By)
+	}
+	return at - time.Duration(float64(at-s.At)/(2*steps))
 }
 
 func (s *Slope) add(v, fall float64, mid time.Duration) {

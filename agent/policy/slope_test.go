@@ -27,7 +27,8 @@ func fell(legs []leg) (s Slope, now float64) {
 }
 
 // TestSlopeLeft is worked out by hand: a fall lies in the middle of the two readings that
-// show it, and in whole steps the value was half a step higher then.
+// show it, the last of several half of one's share of the time before the second, and in
+// whole steps the value was half a step higher then.
 func TestSlopeLeft(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -50,11 +51,11 @@ func TestSlopeLeft(t *testing.T) {
 		{"a rise", []leg{{1, 10, 7}, {-2.1, 10, 1}, {1, 10, 1}}, 0, 0},
 		{"steps of ten", []leg{{10, 30, 3}}, 0, 65.5 / (20.0 / 60)},
 		{"jumps", []leg{{10.1, 30, 3}}, 0, 0},
-		{"three steps at once", []leg{{1, 10, 7}, {3, 10, 1}}, 0, (90.5 - 45.0/70) / (9.0 / 70)},
+		{"three steps at once", []leg{{1, 10, 7}, {3, 10, 1}}, 0, 90.5/(27.0/220) - 5.0/3},
 		{"a jump after steps of one", []leg{{1, 10, 7}, {3.1, 10, 1}}, 0, 0},
-		{"three steps of two at once", []leg{{2, 10, 7}, {6, 10, 1}}, 0, (80.5 - 5*18.0/70) / (18.0 / 70)},
+		{"three steps of two at once", []leg{{2, 10, 7}, {6, 10, 1}}, 0, 80.5/(54.0/220) - 5.0/3},
 		{"a jump after steps of two", []leg{{2, 10, 7}, {6.1, 10, 1}}, 0, 0},
-		{"twice the rate in a gap", []leg{{3, 10, 7}, {18, 30, 1}}, 0, (61.5 - 15*0.45) / 0.45},
+		{"twice the rate in a gap", []leg{{3, 10, 7}, {18, 30, 1}}, 0, 61.5/(36/92.5) - 2.5},
 		{"a jump in a gap", []leg{{3, 10, 7}, {18.1, 30, 1}}, 0, 0},
 		{"fine steps are taken together", []leg{{0.4, 2, 50}}, 0, 401.5},
 		{"those 5 s apart are not", []leg{{0.5, 5, 30}}, 0, 850},
