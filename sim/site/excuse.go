@@ -58,9 +58,21 @@ func (b *bench) blind(i int, t, allow time.Duration) bool {
 		return false
 	}
 	if allow > 0 {
-		return b.feeds[w.u.feed].stands(t)
+		return b.feeds[w.u.feed].stands(t) && b.wentWith(w)
 	}
 	return b.dark(w.u.feed, t)
+}
+
+// wentWith is whether a UPS went silent when the mains of its circuit failed, and not
+// long before.
+func (b *bench) wentWith(w *witness) bool {
+	for i := range b.w {
+		o := &b.w[i]
+		if o.ob && o.u.fedBy < 0 && o.u.feed == w.u.feed && w.lastAt >= o.since-b.s.cfg.PollLine-staleAfter {
+			return true
+		}
+	}
+	return false
 }
 
 // upsExcused is whether a UPS may be taken for one that ends.

@@ -101,6 +101,9 @@ func (b *bench) hear(until time.Duration) {
 
 func (b *bench) happen(h Happening) {
 	boot := h.What == "host_boot"
+	if h.What == "agent_stop" {
+		b.stop(h.At)
+	}
 	if !boot && h.What != "agent_start" {
 		return
 	}
@@ -180,7 +183,7 @@ func (b *bench) moved() (seconds float64, ok bool) {
 	for i := range b.w {
 		w := &b.w[i]
 		e := entry{age: w.u.sampledAt(max(0, w.lastAt))}
-		if !w.seen || !w.ob || !w.plausible(w.last, &e) || w.last.load <= 0 || w.last.status.Has(dodai.RB) {
+		if !w.seen || !w.ob || !w.plausible(w.last, &e) || w.last.load <= 0 || w.last.status.Any(dodai.RB|dodai.OFF) {
 			return 0, false
 		}
 	}
