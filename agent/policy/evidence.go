@@ -263,7 +263,7 @@ func shown(s string, most int) string {
 // decided), available_s, need_s, reserve_s, margin_s and evidence. What is not known or does
 // not apply is left out.
 func (d *Decision) Fields() map[string]any {
-	f := map[string]any{"reason": string(d.Reason), "need_s": d.Need.Seconds(), "reserve_s": d.Reserve.Seconds()}
+	f := map[string]any{"reason": string(d.Reason), "need_s": millis(d.Need), "reserve_s": millis(d.Reserve)}
 	if d.Rule != "" {
 		f["rule"] = string(d.Rule)
 	}
@@ -271,7 +271,7 @@ func (d *Decision) Fields() map[string]any {
 		f["ups"] = d.Decider
 	}
 	if d.Available != nil && d.Margin != nil {
-		f["available_s"], f["margin_s"] = d.Available.Seconds(), d.Margin.Seconds()
+		f["available_s"], f["margin_s"] = millis(*d.Available), millis(*d.Margin)
 	}
 	if text := d.EvidenceText(); text != "" {
 		f["evidence"] = text
@@ -282,7 +282,7 @@ func (d *Decision) Fields() map[string]any {
 // FieldsOf are the facts behind what the decision makes of one UPS: reason and rule, where it
 // is doomed or lost, available_s of its own, need_s, reserve_s, and evidence of its own.
 func (d *Decision) FieldsOf(v *UPSView) map[string]any {
-	f := map[string]any{"ups": v.UPS, "need_s": d.Need.Seconds(), "reserve_s": d.Reserve.Seconds()}
+	f := map[string]any{"ups": v.UPS, "need_s": millis(d.Need), "reserve_s": millis(d.Reserve)}
 	if v.Rule != "" {
 		f["rule"], f["reason"] = string(v.Rule), string(v.Doomed)
 		if v.Doomed == ReasonNone {
@@ -290,7 +290,7 @@ func (d *Decision) FieldsOf(v *UPSView) map[string]any {
 		}
 	}
 	if v.Available != nil {
-		f["available_s"] = v.Available.Seconds()
+		f["available_s"] = millis(*v.Available)
 	}
 	var own []Evidence
 	for _, e := range d.Evidence {
@@ -303,3 +303,6 @@ func (d *Decision) FieldsOf(v *UPSView) map[string]any {
 	}
 	return f
 }
+
+// millis is d in seconds, to the millisecond.
+func millis(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
