@@ -1,9 +1,7 @@
 package drill
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -257,58 +255,6 @@ func (p *player) rest() {
 
 func (p *player) mono() time.Duration { return p.base + p.now }
 
-// poll asks one device, which takes no time.
-func (p *player) poll(d *playedDevice) {
-	p.out.Polls++
-	reading, ok := p.read(d)
-	if p.opts.FailRate > 0 && p.rng.Float64() < p.opts.FailRate {
-		ok = false
-	}
-	st := &d.state
-	if ok {
-		st.Reading, st.At, st.Err, st.Failures, st.FailingSince = reading, p.mono(), "", 0, 0
-		st.Polls++
-	} else {
-		reading = nil
-		if st.Failures++; st.Failures == 1 {
-			st.FailingSince = p.mono()
-		}
-		st.Err = "no answer"
-	}
-	p.observe(d, p.now, reading)
-	p.snap.At, p.snap.Wall = p.mono(), p.wall.Add(p.now)
-}
-
-func (p *player) observe(d *playedDevice, at time.Duration, r *dodai.Reading) {
-	if p.opts.Observe != nil {
-		p.opts.Observe(d.state.Name, at, r)
-	}
-}
-
-// read is what a device says now. A reading that comes again is the same one.
-func (p *player) read(d *playedDevice) (*dodai.Reading, bool) {
-	if p.s.read != nil {
-		r, ok := p.s.read(d.state.Name, p.now)
-		return r, ok && r != nil
-	}
-	if p.now < d.until {
-		return d.reading, d.reachable
-	}
-	id := p.bind[d.state.Name]
-	if d.state.Kind == dodai.KindPSUs {
-		id = BMC
-		d.reading, d.reachable = p.s.suppliesFrom(d.begin, p.now, p.snap.Paths, p.bind)
-	} else {
-		st := p.s.StateFrom(d.begin, p.now, id)
-		d.reading, d.reachable = &st.Reading, st.Reachable
-	}
-	d.until = math.MaxInt64
-	if tr := p.s.tracks[id]; tr != nil {
-		d.until = tr.steady(p.now)
-	}
-	return d.reading, d.reachable
-}
-
 func (p *player) decide() {
 	d, mem := p.pol.Decide(p.snap, p.mem, p.mono())
 	p.out.Decisions++
@@ -358,72 +304,6 @@ func (p *player) entry(what, text string) {
 
 // seconds is the time since the start, in milliseconds' precision.
 func (p *player) seconds() float64 { return math.Round(p.now.Seconds()*1000) / 1000 }
-
-func (p *player) happen(e Happening) {
-	switch e.What {
-	case "agent_stop":
-		p.entry(e.What, "the agent stops")
-		p.stop()
-	case "agent_start":
-		p.entry(e.What, "the agent starts")
-		p.start()
-	case "host_boot":
-		p.entry(e.What, "the host boots")
-		p.stop()
-		p.snap.BootedAt = p.mono()
-		p.start()
-	case "clock_step":
-		p.wall = p.wall.Add(e.Step)
-	case "maintenance_on", "maintenance_off":
-		p.maintain(e)
-	}
-}
-
-// maintain declares a maintenance or ends it. The agent decides at once.
-func (p *player) maintain(e Happening) {
-	on := e.What == "maintenance_on"
-	list := slices.Clone(p.snap.Maintenance)
-	for _, name := range p.upsNames() {
-		if e.Device != "" && e.Device != p.bind[name] {
-			continue
-		}
-		list = slices.DeleteFunc(list, func(m dodai.Maintenance) bool { return m.UPS == name })
-		if on {
-			list = append(list, dodai.Maintenance{UPS: name, Since: p.mono(), Until: p.mono() + e.Step, Reason: p.s.ID})
-		}
-	}
-	p.snap.Maintenance = list
-	p.entry(e.What, cmp.Or(e.Device, "every UPS")+": "+map[bool]string{true: "maintenance begins", false: "maintenance ends"}[on])
-	if p.alive() {
-		p.decide()
-	}
-}
-
-// stop ends the agent. What it remembers goes to disk, as JSON.
-func (p *player) stop() {
-	if !p.running {
-		return
-	}
-	p.running = false
-	p.saved, _ = json.Marshal(p.mem)
-}
-
-// start begins anew with what the agent before has left, and polls at once.
-func (p *player) start() {
-	p.stop()
-	p.mem, p.last, p.running, p.off = policy.Memory{}, policy.Decision{}, true, 0
-	if err := json.Unmarshal(p.saved, &p.mem); err != nil {
-		p.entry("note", "what the agent remembered cannot be read: "+err.Error())
-	}
-	snap := *p.snap
-	snap.At, snap.AgentStartedAt, snap.Devices = p.mono(), p.mono(), nil
-	for _, d := range p.devices {
-		d.state = dodai.DeviceState{Name: d.state.Name, Kind: d.state.Kind, Driver: d.state.Driver, StaleAfter: d.state.StaleAfter}
-		d.next = p.now
-		snap.Devices = append(snap.Devices, &d.state)
-	}
-	p.snap = &snap
-}
 
 func (p *player) finish() {
 	if !p.out.Shutdown {

@@ -129,6 +129,7 @@ func TestPlayFromSnapshot(t *testing.T) {
 		{"both play the same part", lb, PlayOptions{Bind: both}, policy.ReasonLB, policy.AlertLowBattery},
 		{"the site's own policy", lb, PlayOptions{Config: needBoth()}, policy.ReasonLB, policy.AlertLowBattery},
 		{"a supply's input", "id: T\ntimeline:\n  - {t: 10, event: psu_input_lost:u1}\n  - {t: 60, event: end}\n", PlayOptions{}, policy.ReasonNone, policy.AlertRedundancyLost},
+		{"a supply by its name", "id: T\ntimeline:\n  - {t: 10, set: {psu.2: input_lost}}\n  - {t: 60, event: end}\n", PlayOptions{}, policy.ReasonNone, policy.AlertRedundancyLost},
 		{"what the real UPS said stands", "id: T\ntimeline:\n  - {t: 10, set: {ups.status: OB}}\n  - {t: 60, event: end}\n", PlayOptions{Config: needMuch()}, policy.ReasonRuntime, policy.AlertLowRuntime},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
