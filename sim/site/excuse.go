@@ -39,11 +39,16 @@ func (b *bench) holding(gone func(ups int) bool, t time.Duration) (n int) {
 	return n
 }
 
+// lately is whether a UPS is on battery, or may still be taken to be.
+func (w *witness) lately(t time.Duration) bool {
+	return w.ob || w.fought && t-w.lineAt <= hysteresis+6*time.Second
+}
+
 // dark is whether a UPS that hangs on a circuit says, or said just now, that it is gone.
 func (b *bench) dark(feed int, t time.Duration) bool {
 	for i := range b.w {
 		w := &b.w[i]
-		if b.s.wired && w.u.fedBy < 0 && w.u.feed == feed && (w.ob || w.fought && t-w.lineAt <= hysteresis+6*time.Second) {
+		if b.s.wired && w.u.fedBy < 0 && w.u.feed == feed && w.lately(t) {
 			return true
 		}
 	}
@@ -134,12 +139,12 @@ func (b *bench) shifted(t time.Duration) float64 {
 func (b *bench) handOver(first int, ends, loads []float64, done []bool) {
 	left := 0.0
 	for i := range done {
-		if !done[i] && b.w[i].ob {
+		if !done[i] && !math.IsInf(ends[i], 1) {
 			left++
 		}
 	}
 	for i := range done {
-		if done[i] || !b.w[i].ob {
+		if done[i] || math.IsInf(ends[i], 1) {
 			continue
 		}
 		more := loads[i] + loads[first]/left
@@ -156,7 +161,7 @@ func (b *bench) endsIn(i int, t time.Duration) float64 {
 	switch {
 	case b.upsExcused(i, t, true):
 		return 0
-	case !w.ob:
+	case !w.lately(t):
 		return math.Inf(1)
 	}
 	least := w.soonest(t)

@@ -13,82 +13,91 @@ type agent interface {
 	told(device string, at time.Duration, r *dodai.Reading) (shutdown bool, reason string)
 }
 
+// polled is one device with its schedule.
+type polled struct {
+	name  string
+	next  time.Duration
+	fails int
+	quick bool
+}
+
 // play drives a site with an agent as the real one is: every device by itself, a jittered
 // first poll, retries, and nothing while the agent is away.
 func play(s *Site, a agent) Outcome {
 	rng := rand.New(rand.NewPCG(s.seed, 1))
-	cfg := s.Config()
-	devices := s.UPSes()
-	if s.HasPSUs() {
-		devices = append(devices, BMC)
-	}
-	next := make([]time.Duration, len(devices))
-	fails := make([]int, len(devices))
-	quick := make([]bool, len(devices))
-	for i, d := range devices {
-		next[i] = time.Duration(rng.Float64() * float64(cfg.PollLine))
-		r, ok := s.Read(d, next[i]-cfg.PollLine)
-		if !ok {
-			r = nil
-		}
-		s.Saw(d, next[i]-cfg.PollLine, r)
-	}
+	devices := s.polled(rng)
 	happenings, running := s.Happenings(), true
 	a.start()
 	for {
-		first := 0
-		for i := range next {
-			if next[i] < next[first] {
-				first = i
+		d := devices[0]
+		for _, other := range devices {
+			if other.next < d.next {
+				d = other
 			}
 		}
-		now := next[first]
-		if len(happenings) > 0 && happenings[0].At <= now {
-			switch h := happenings[0]; h.What {
-			case "agent_stop":
+		switch {
+		case len(happenings) > 0 && happenings[0].At <= d.next:
+			h := happenings[0]
+			happenings = happenings[1:]
+			if h.What == "agent_stop" {
 				running = false
-			case "agent_start", "host_boot":
+			} else if h.What != "clock_step" {
 				running = true
 				a.start()
-				for i := range next {
-					next[i] = h.At
+				for _, d := range devices {
+					d.next = h.At
 				}
 			}
-			happenings = happenings[1:]
-			continue
-		}
-		if now > s.End() {
+		case d.next > s.End():
 			return Outcome{}
-		}
-		if !running {
-			next[first] += cfg.PollLine
-			continue
-		}
-		r, ok := s.Read(devices[first], now)
-		if !ok || rng.Float64() < s.FailRate() {
-			r = nil
-		}
-		s.Saw(devices[first], now, r)
-		if down, why := a.told(devices[first], now, r); down {
-			return Outcome{Shutdown: true, At: now, Reason: why}
-		}
-		wait := cfg.PollLine
-		if r != nil {
-			fails[first] = 0
-			if r.Kind == dodai.KindUPS {
-				quick[first] = r.Status.Any(dodai.OB | dodai.OFF | dodai.FSD)
+		case !running:
+			d.next += s.cfg.PollLine
+		default:
+			if o := s.poll(d, a, rng); o.Shutdown {
+				return o
 			}
-		} else {
-			fails[first]++
 		}
-		if quick[first] {
-			wait = cfg.PollBatt
-		}
-		if fails[first] > 0 && fails[first] <= 3 {
-			wait = 500 * time.Millisecond
-		}
-		next[first] += wait
 	}
+}
+
+// polled are the devices, each with the poll before the start.
+func (s *Site) polled(rng *rand.Rand) []*polled {
+	var out []*polled
+	names := s.UPSes()
+	if s.HasPSUs() {
+		names = append(names, BMC)
+	}
+	for _, name := range names {
+		d := &polled{name: name, next: time.Duration(rng.Float64() * float64(s.cfg.PollLine))}
+		r, _ := s.Read(name, d.next-s.cfg.PollLine)
+		s.Saw(name, d.next-s.cfg.PollLine, r)
+		out = append(out, d)
+	}
+	return out
+}
+
+func (s *Site) poll(d *polled, a agent, rng *rand.Rand) Outcome {
+	now := d.next
+	r, _ := s.Read(d.name, now)
+	if rng.Float64() < s.FailRate() {
+		r = nil
+	}
+	s.Saw(d.name, now, r)
+	if down, why := a.told(d.name, now, r); down {
+		return Outcome{Shutdown: true, At: now, Reason: why}
+	}
+	if d.fails++; r != nil {
+		d.fails, d.quick = 0, r.Status.Any(dodai.OB|dodai.OFF|dodai.FSD)
+	}
+	wait := s.cfg.PollLine
+	if d.quick {
+		wait = s.cfg.PollBatt
+	}
+	if d.fails > 0 && d.fails <= 3 {
+		wait = 500 * time.Millisecond
+	}
+	d.next += wait
+	return Outcome{}
 }
 
 // agents that each deserve a conviction.
