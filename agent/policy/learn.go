@@ -65,8 +65,11 @@ type Band struct {
 	Discharges int     `json:"discharges"`    // that went deep enough to show something
 	// Scale is how many seconds the UPS claimed for each percent of charge when it claimed
 	// too much.
-	Scale Num    `json:"scale,omitzero"`
-	Last  string `json:"last"` // day of the latest, by the wall clock
+	Scale Num `json:"scale,omitzero"`
+	// Honest is what the UPS claimed in seconds after it had corrected itself by a jump: so
+	// much it may be believed, unless it claimed more in the same discharge.
+	Honest Num    `json:"honest,omitzero"`
+	Last   string `json:"last"` // day of the latest, by the wall clock
 }
 
 // Lesson is a discharge that is being watched.
@@ -82,6 +85,9 @@ type Lesson struct {
 	Leg      Mark    `json:"leg,omitzero"`
 	LegClaim float64 `json:"leg_claim"`
 	Jumped   bool    `json:"jumped,omitempty"`
+	// Peak is the most the UPS claimed since it was last on line, and Corrected that it jumped.
+	Peak      float64 `json:"peak"`
+	Corrected bool    `json:"corrected,omitempty"`
 }
 
 func (l *Lesson) shift(d time.Duration) {
@@ -148,9 +154,12 @@ func (u *ups) factorFor(f Facts) float64 {
 	if band == nil {
 		return 1
 	}
-	factor := band.factor()
+	factor, l := band.factor(), &u.mem.Lesson
+	if band.Honest.OK && f.Runtime.OK && f.Runtime.V > 0 && (l.Corrected || l.Peak <= band.Honest.V) {
+		factor = max(factor, min(1, band.Honest.V/f.Runtime.V))
+	}
 	if !f.Charge.OK || !f.Runtime.OK || f.Charge.V <= 0 || !band.Scale.OK {
-		if u.mem.Lesson.Jumped {
+		if l.Corrected && !band.Honest.OK {
 			return 1
 		}
 		return factor
@@ -173,18 +182,20 @@ func (u *ups) watch(f Facts, runtime Num) {
 	switch {
 	case u.maint != nil || u.pol.off(RuleLearned):
 		*l = Lesson{}
-	case m.Line == LinePresent && l.From.Set:
-		u.conclude(*l, true)
-		*l = Lesson{}
+	case m.Line == LinePresent:
+		if l.From.Set {
+			u.conclude(*l, true)
+		}
+		*l = Lesson{Peak: runtime.V}
 	case !m.running() || m.Transfer.within(lessonSkip, f.At) || !runtime.OK:
 	case !l.From.Set, f.At-l.At.At > lessonGap, l.otherLoad(f.Load), runtime.V > l.Left*runtimeRise+1:
 		*l = Lesson{
 			From: mark(f.At), Claim: runtime.V, Charge: f.Charge, Load: f.Load, At: mark(f.At), Left: runtime.V,
-			Leg: mark(f.At), LegClaim: runtime.V,
+			Leg: mark(f.At), LegClaim: runtime.V, Peak: max(l.Peak, runtime.V), Corrected: l.Corrected,
 		}
 	default:
 		if fell := l.Left - runtime.V; fell > l.Left*lessonJump+2*(f.At-l.At.At).Seconds()+minuteStep {
-			l.Leg, l.LegClaim, l.Jumped = mark(f.At), runtime.V, true
+			l.Leg, l.LegClaim, l.Jumped, l.Corrected = mark(f.At), runtime.V, true, true
 		}
 		l.At, l.Left = mark(f.At), runtime.V
 		l.Low = l.Low || f.Status.Has(dodai.LB) && !u.cfg.IgnoreLB && m.LB.confirmed(u.cfg) && !u.lowBySetting(f)
@@ -268,6 +279,9 @@ func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took float64) {
 	band := &b.Bands[i]
 	if l.Charge.OK && l.Charge.V > 0 && factor < 1 {
 		band.Scale = some(l.Claim / l.Charge.V)
+	}
+	if l.Jumped && factor < 1 {
+		band.Honest = some(l.LegClaim)
 	}
 	switch {
 	case factor < band.Factor:

@@ -174,6 +174,36 @@ func TestCorrectedUPSIsBelieved(t *testing.T) {
 	}
 }
 
+// TestHonestClaims: what a UPS claims that never claimed more than after it had corrected
+// itself is believed, without a charge to compare as well.
+func TestHonestClaims(t *testing.T) {
+	w := newWorld(t, nil)
+	w.mem.Batteries = map[string]Battery{"u1": {Bands: []Band{{Load: some(40), Factor: 0.5, Discharges: 1, Honest: some(400)}}}}
+	for _, tc := range []struct {
+		reading string
+		want    float64
+	}{
+		{"OL runtime=380 load=40", 1},
+		{"OB runtime=370 load=40", 1},
+		{"OL runtime=1000 load=40", 0.5},
+		{"OB runtime=1000 load=40", 0.5},
+		{"OB runtime=900 load=40", 0.5},
+		{"OB runtime=800 load=40", 0.5},
+		{"OB runtime=700 load=40", 0.5},
+		{"OB runtime=600 load=40", 0.5},
+		{"OB runtime=500 load=40", 0.5},
+		{"OB runtime=390 load=40", 0.5}, // it should have jumped before
+	} {
+		for range 2 {
+			now := w.snap.At + 40*time.Second
+			w.read("u1", now, reading(t, strings.Fields(tc.reading)))
+		}
+		if got := w.last.UPS("u1").Factor; math.Abs(got-tc.want) > 0.001 {
+			t.Errorf("%s: believed to %g, want %g", tc.reading, got, tc.want)
+		}
+	}
+}
+
 // TestLoadBands: what was learned counts at that load and at heavier ones.
 func TestLoadBands(t *testing.T) {
 	b := Battery{Bands: []Band{{Load: some(40), Factor: 0.5}, {Load: some(80), Factor: 0.3}}}
