@@ -120,6 +120,9 @@ type UPSMemory struct {
 	Timer    Mark `json:"timer,omitzero"`      // the UPS counts down to cutting its output since
 	Off      Mark `json:"off,omitzero"`        // says OFF since
 
+	// Others is the load in percent on the other UPSes when this one was last read.
+	Others Num `json:"others,omitzero"`
+
 	Countdown Countdown `json:"countdown,omitzero"`
 
 	Lesson     Lesson    `json:"lesson,omitzero"`

@@ -128,6 +128,7 @@ func (d *decider) carriers() []carrier {
 	if len(d.s.Paths) == 0 || !d.cfg.LoadShift || d.pol.off(RuleLoadShift) {
 		return nil
 	}
+	d.noteShares()
 	var out []carrier
 	for i := range d.supplies {
 		w := &d.supplies[i]
@@ -147,7 +148,7 @@ func (d *decider) carriers() []carrier {
 				return nil
 			}
 			if carrierOf(out, u) == nil {
-				out = append(out, carrier{u: u, left: left, load: u.share()})
+				out = append(out, carrier{u: u, left: left, load: d.shareOf(u)})
 			}
 		}
 	}
@@ -176,14 +177,6 @@ func (u *ups) steady() (float64, bool) {
 	}
 	was := m.AvailableWas.V - m.WasAt.since(u.now).Seconds()
 	return max(0, m.Available.V-(u.now-m.Last.At).Seconds(), was), true
-}
-
-// share is the load in percent; where it is not known all UPSes count alike.
-func (u *ups) share() float64 {
-	if load := u.mem.Last.Load; load.OK && load.V > 0 {
-		return load.V
-	}
-	return 0
 }
 
 // ends is in how many seconds fewer supplies than needed live, when each UPS that ends hands

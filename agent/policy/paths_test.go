@@ -279,3 +279,37 @@ func TestChargeOfNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestLoadIsHandedOnOnce: when a UPS has ended and another one carries its load, that load
+// is not counted again for the UPS that says nothing any more.
+func TestLoadIsHandedOnOnce(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		before int // percent on u2 while u1 carries 40
+		after  int // when u1 is silent
+		down   bool
+	}{
+		{"all of it", 40, 80, false},
+		{"most of it", 40, 75, false},
+		{"none yet, and it would be too much", 75, 75, true},
+		{"none yet, and it would not", 40, 40, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.snap.Paths = pair
+			for _, s := range []int{2, 14, 20, 22} {
+				w.play(fmt.Sprintf("%d u2 OB runtime=%d load=%d\n%d u1 OB runtime=%d load=40", s, 4000-s, tc.before, s, 902-s))
+			}
+			if w.last.Shutdown {
+				t.Fatalf("too early: %s", w.last.Explanation)
+			}
+			w.play(fmt.Sprintf("24 u1 OB LB runtime=300 load=40\n24 u2 OB runtime=3976 load=%d\n25 u1 OB LB runtime=299 load=40", tc.before))
+			for s := 26; s < 120; s += 2 {
+				w.play(fmt.Sprintf("%d u2 OB runtime=%d load=%d\n%d u1 fails", s, 2000-s, tc.after, s))
+			}
+			if w.last.Shutdown != tc.down {
+				t.Errorf("%s, want it down: %v", w.last.Explanation, tc.down)
+			}
+		})
+	}
+}

@@ -60,7 +60,7 @@ func (s *Slope) fellAt(fall float64, at time.Duration) time.Duration {
 	if n := len(s.Points); n > 0 && s.Points[n-1].By > 0 {
 		steps = max(1, fall/s.Points[n-1].By)
 	}
-	return at - time.Duration(float64(at-s.At)/(2*steps))
+	return at - time.Duration(float64(at-s.At)/(2*steps)).Round(time.Millisecond) // points must not slip by the rounding of a float
 }
 
 func (s *Slope) add(v, fall float64, mid time.Duration) {
