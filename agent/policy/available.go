@@ -25,9 +25,6 @@ func (u *ups) estimate(f *Facts) {
 	// A worn battery's runtime is worth nothing as a promise, but still as a limit.
 	worn := f.Status.Has(dodai.RB)
 	if runtime.OK {
-		if u.factor, _ = u.battery.FactorAt(f.Load); u.pol.off(RuleLearned) {
-			u.factor = 1
-		}
 		m.Available, m.Source = some(runtime.V*u.factor), dodai.BatteryRuntime
 		if u.factor < 1 {
 			m.Source += corrected

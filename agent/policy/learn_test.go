@@ -171,6 +171,11 @@ func TestCorrectedUPSIsBelieved(t *testing.T) {
 		if got := w.last.UPS("u1").Factor; math.Abs(got-tc.want) > 0.001 {
 			t.Errorf("%s: believed to %g, want %g", tc.reading, got, tc.want)
 		}
+		r := w.snap.Device("u1").Reading
+		claim, _ := r.Vars.Float(dodai.BatteryRuntime)
+		if got := w.last.UPS("u1").Available.Seconds(); math.Abs(got-claim*tc.want) > 0.1 {
+			t.Errorf("%s: %g s available, want %g", tc.reading, got, claim*tc.want)
+		}
 	}
 }
 
