@@ -152,9 +152,10 @@ func (f *simulateFlags) outages(cmd *cobra.Command) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // a third less work; 100 MB is enough all the same
 	}
-	report := random.Reporter{Out: cmd.OutOrStdout(), JSON: f.json, Dir: f.replayDir, Terminal: terminal(cmd.ErrOrStderr())}
+	rules := slices.Sorted(maps.Keys(without))
+	report := random.Reporter{Out: cmd.OutOrStdout(), JSON: f.json, Dir: f.replayDir, Terminal: terminal(cmd.ErrOrStderr()), Without: rules}
 	opts := random.Options{
-		N: f.random, For: f.forTime, Seed: f.seed, Workers: f.workers, Without: slices.Collect(maps.Keys(without)),
+		N: f.random, For: f.forTime, Seed: f.seed, Workers: f.workers, Without: rules,
 		OnFailure: report.Failed, Progress: report.Progress,
 	}
 	var sum random.Summary

@@ -30,6 +30,7 @@ type fake struct {
 	first time.Duration
 
 	broken bool // cannot write its file
+	judged bool
 }
 
 func (f *fake) Spec() drill.Spec {
@@ -58,6 +59,7 @@ func (f *fake) Saw(_ string, at time.Duration, r *dodai.Reading) {
 }
 
 func (f *fake) Judge(o Outcome) Verdict {
+	f.judged = true
 	if f.judge == nil {
 		return Verdict{MarginS: math.Inf(1)}
 	}
@@ -68,7 +70,7 @@ func (f *fake) Scenario(w io.Writer) error {
 	if f.broken {
 		return io.ErrShortWrite
 	}
-	_, err := fmt.Fprintf(w, "id: fake-%d\n", f.seed)
+	_, err := fmt.Fprintf(w, "id: fake-%d%s\n", f.seed, map[bool]string{true: ", judged"}[f.judged])
 	return err
 }
 

@@ -2,6 +2,7 @@ package random
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/dodai-agent/dodai/agent/policy"
 )
 
 // detailed is how many failing runs are told in detail.
@@ -28,8 +31,9 @@ type Reporter struct {
 	Dir string
 	// Terminal, when not nil, gets the progress.
 	Terminal io.Writer
-	// New is as in Options.
-	New func(seed uint64) Case
+	// New and Without are as in Options.
+	New     func(seed uint64) Case
+	Without []policy.Rule
 
 	told    int
 	shown   time.Time
@@ -121,7 +125,9 @@ func (r *Reporter) replay(seed uint64) (string, error) {
 	return "dodai simulate " + path, err
 }
 
-// Save writes the scenario file of an outage to Dir, whatever comes of playing it.
+// Save plays an outage and writes its scenario file to Dir, whatever comes of playing it.
+// A file of one that failed expects what the judge wanted, so that playing it goes on
+// failing until that comes.
 func (r *Reporter) Save(seed uint64) (path string, err error) {
 	path = filepath.Join(r.Dir, fmt.Sprintf("random-%d.yaml", seed))
 	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
@@ -136,11 +142,21 @@ func (r *Reporter) Save(seed uint64) (path string, err error) {
 			err = fmt.Errorf("scenario file: %w", closed)
 		}
 	}()
-	opts := Options{New: r.New}
-	if err := opts.make()(seed).Scenario(f); err != nil {
+	if err := r.judged(seed).Scenario(f); err != nil {
 		return "", fmt.Errorf("scenario file %s: %w", path, err)
 	}
 	return path, nil
+}
+
+// judged is an outage after its judgement, or as it was drawn where it cannot be played.
+func (r *Reporter) judged(seed uint64) Case {
+	opts := Options{New: r.New}
+	c := opts.make()(seed)
+	once := func(uint64) Case { return c }
+	if _, err := play(context.Background(), seed, once, rules(r.Without)); err != nil {
+		return opts.make()(seed)
+	}
+	return c
 }
 
 // Progress shows on the terminal how far the playing is.

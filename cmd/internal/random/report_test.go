@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dodai-agent/dodai/agent/drill"
+	"github.com/dodai-agent/dodai/agent/policy"
 )
 
 // reported is what a reporter prints of n outages judged by judge.
@@ -112,8 +115,46 @@ func TestReplayDir(t *testing.T) {
 	if first.Replay != "dodai simulate "+path {
 		t.Errorf("replay %q", first.Replay)
 	}
-	if text, err := os.ReadFile(path); err != nil || string(text) != fmt.Sprintf("id: fake-%d\n", first.Seed) {
+	if text, err := os.ReadFile(path); err != nil || string(text) != fmt.Sprintf("id: fake-%d, judged\n", first.Seed) {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestSavePanic: an outage that cannot be played has a file all the same.
+func TestSavePanic(t *testing.T) {
+	r := Reporter{Dir: t.TempDir(), New: fakes(func(*fake, Outcome) Verdict { panic("no such battery") })}
+	path, err := r.Save(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "id: fake-3\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestSavedExpectation: the file of a failure goes on failing until the agent does right.
+func TestSavedExpectation(t *testing.T) {
+	blind := []policy.Rule{policy.RuleLB, policy.RuleRuntime, policy.RuleCharge, policy.RuleDischarge, policy.RuleNoMetrics}
+	r := Reporter{Dir: t.TempDir(), Without: blind}
+	var failed []Run
+	if _, err := Do(t.Context(), Options{N: 150, Seed: 3, Without: blind, OnFailure: func(run Run) { failed = append(failed, run) }}); err != nil || len(failed) < 3 {
+		t.Fatalf("%d failures, %v", len(failed), err)
+	}
+	for _, run := range failed {
+		path, err := r.Save(run.Seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := drill.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts := s.Mode.Options()
+		opts.Without = rules(blind)
+		as, err := drill.Play(t.Context(), s, opts)
+		if err != nil || len(as.Check(s.Expect)) == 0 {
+			t.Errorf("%s holds although the run was %s (%v)", path, word(&run.Verdict), err)
+		}
 	}
 }
 
