@@ -17,10 +17,10 @@ func (d *draw) lies() {
 			d.lie(i, u)
 		}
 	}
-	if d.chance(0.02) {
+	switch d.pick(95, 2, 3) {
+	case 1:
 		d.leftover()
-	}
-	if d.chance(0.03) {
+	case 2:
 		d.announce()
 	}
 	if d.chance(0.003) {

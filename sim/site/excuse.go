@@ -3,8 +3,6 @@ package site
 import (
 	"math"
 	"time"
-
-	"github.com/dodai-agent/dodai"
 )
 
 // excusedAt is whether a careful agent may think at t that too few feeds are left.
@@ -166,7 +164,7 @@ func (b *bench) endsIn(i int, t time.Duration) float64 {
 	}
 	least := w.soonest(t)
 	e := entry{age: w.u.sampledAt(max(0, w.lastAt))}
-	if w.plausible(w.last, &e) && !w.last.status.Has(dodai.RB) {
+	if w.plausible(w.last, &e) {
 		least = min(least, w.last.runtime-(t-w.lastAt).Seconds())
 	}
 	return least

@@ -101,6 +101,16 @@ func TestVerdicts(t *testing.T) {
 		}, 50, "needless", ""},
 		{"LB that is true", one(900), claim(func(c *claims) { c.kind, c.factor, c.lb, c.lbRuntime = kindRuntime, 3, lbTrue, 200 }), 0, "unprotected", "low battery"},
 		{"LB flicker at the transfer", one(100), lieAlways(lieLB, 1), 20.5, "needless", ""},
+		{"LB flicker that froze", one(100), func(s *Site) {
+			lieAlways(lieLB, 1)(s)
+			lieFrom(20.5, lieFrozen)(s)
+			s.upses[0].claims.refresh = tick
+		}, 26, "fine", "excused"},
+		{"a fall that came in a silence", one(310), func(s *Site) {
+			s.upses[0].claims.kind, s.upses[0].claims.counts = kindCharge, true
+			s.upses[0].claims.factor, s.upses[0].claims.correct = 3, 0.55
+			s.upses[0].claims.silent = []span{{sec(255), sec(305)}}
+		}, 306, "fine", "excused"},
 		{"runtime told much too low", one(100), claim(func(c *claims) { c.factor = 0.3 }), 50, "fine", "excused"},
 		{"runtime 0 for ever", one(100), lieAlways(lieRuntime, 0), 50, "needless", ""},
 		{"charge 0 for ever", one(100), lieAlways(lieCharge, 0), 50, "needless", ""},

@@ -25,6 +25,7 @@ type witness struct {
 	booted  bool          // the host has booted, and it has not answered since
 	latch   bool          // its FSD stands since before the boot, by all one can tell
 	zero    bool          // it has told a charge of 0 on line
+	lowAt   time.Duration // when LB came, of an LB that stands
 	off     bool
 	offAt   time.Duration
 	moved   time.Duration // when a value changed last, or the agent started
@@ -97,6 +98,9 @@ func (w *witness) deliver(e *entry) {
 	}
 	if !w.ever || v != w.last {
 		w.stood = t
+	}
+	if v.status.Has(dodai.LB) && !w.last.status.Has(dodai.LB) {
+		w.lowAt = t
 	}
 	w.last, w.lastAt, w.seen, w.ever = v, t, true, true
 	if off := v.status.Has(dodai.OFF); off != w.off {
@@ -175,7 +179,10 @@ func (w *witness) follow(v values, t time.Duration) {
 		return
 	}
 	if n := len(w.points); n > 0 && abs(w.points[n-1].v-c) > jump {
-		w.points, w.falling, w.anchor = w.points[:0], false, point{at: t}
+		if t-w.points[n-1].at <= staleAfter { // after a silence it may have fallen so far
+			w.points = w.points[:0]
+		}
+		w.falling, w.anchor = false, point{at: t}
 	}
 	w.points = append(w.points, point{t, c})
 	start := max(w.since, w.anchor.at) + 30*time.Second

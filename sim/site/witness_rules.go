@@ -141,10 +141,13 @@ func (s *Site) inputs() (n int) {
 	return n
 }
 
+// glitchMost is how long an LB at the transfer may stand and yet be seen through.
+const glitchMost = 1500 * time.Millisecond
+
 // glitch is an LB at the transfer that is gone at once.
 func (w *witness) glitch(t time.Duration) bool {
 	l := w.u.claims.active(lieLB, t)
-	if l == nil {
+	if l == nil || w.lastAt-w.lowAt > glitchMost {
 		return false
 	}
 	for _, at := range w.u.transfers {
