@@ -215,7 +215,16 @@ func (u *ups) by() string {
 	if !part {
 		return source
 	}
-	return source + " × " + strconv.FormatFloat(u.factorFor(u.mem.Last), 'f', 2, 64) + " learned"
+	return source + " × " + strconv.FormatFloat(u.believed(), 'f', 2, 64) + " learned"
+}
+
+// believed is which part of the claimed runtime the available time is made of.
+func (u *ups) believed() float64 {
+	m := &u.mem
+	if claimed := m.Last.Runtime; m.Available.OK && claimed.OK && claimed.V > 0 && len(u.battery.Bands) > 0 && strings.HasSuffix(m.Source, corrected) {
+		return m.Available.V / claimed.V
+	}
+	return u.factorFor(m.Last)
 }
 
 // against is the rule by which the feed is doomed or lost; empty: neither.
