@@ -117,6 +117,12 @@ func (a *Agent) runEarly(run func() error) {
 func (a *Agent) recordEarly(p shutdown.Progress) {
 	l := &a.loop
 	switch p.Phase {
+	case shutdown.PhaseStarted: // it goes on when the agent ends here, and is to be undone
+		if _, known := l.earlyDone[p.Step]; known {
+			return
+		}
+		l.earlyDone[p.Step] = false
+		l.earlyBegun = p.Step
 	case shutdown.PhaseDone:
 		l.earlyDone[p.Step] = true
 		delete(l.earlyFailed, p.Step)
@@ -127,9 +133,15 @@ func (a *Agent) recordEarly(p shutdown.Progress) {
 		delete(l.earlyFailed, p.Step)
 	case shutdown.PhaseFailed, shutdown.PhaseUndoFailed:
 		l.earlyFailed[p.Step] = a.clock()
-		return
+		if p.Phase == shutdown.PhaseUndoFailed || l.earlyBegun != p.Step {
+			return
+		}
+		delete(l.earlyDone, p.Step) // not done
 	default:
 		return
+	}
+	if p.Phase != shutdown.PhaseStarted {
+		l.earlyBegun = ""
 	}
 	a.saveEarly()
 }
