@@ -66,12 +66,13 @@ func (b *bench) blind(i int, t, allow time.Duration) bool {
 	return b.dark(w.u.feed, t)
 }
 
-// wentWith is whether a UPS went silent when the mains of its circuit failed, and not
-// long before.
+// wentWith is whether a UPS went silent when the mains of its circuit failed: neither
+// long before, nor after it had gone on saying that they are there.
 func (b *bench) wentWith(w *witness) bool {
 	for i := range b.w {
 		o := &b.w[i]
-		if o.ob && o.u.fedBy < 0 && o.u.feed == w.u.feed && w.lastAt >= o.since-b.s.cfg.PollLine-staleAfter {
+		near := (w.lastAt - o.since).Abs() <= b.s.cfg.PollLine+staleAfter
+		if near && o.ob && o.u.fedBy < 0 && o.u.feed == w.u.feed {
 			return true
 		}
 	}

@@ -53,6 +53,13 @@ func two(outageA, outageB float64) *Site {
 	return s
 }
 
+// circuit has both on one.
+func circuit(outage float64) *Site {
+	s := two(outage, 0)
+	s.feeds, s.upses[1].feed, s.psus[1].paths[0].feed = s.feeds[:1], 0, 0
+	return s
+}
+
 // goesDown is an agent that decides at the first reading from then on.
 type goesDown struct{ at time.Duration }
 
@@ -191,6 +198,16 @@ func TestVerdicts(t *testing.T) {
 			s.upses[0].batt.full /= 5
 			s.upses[1].batt.full /= 3.4
 		}, 260, "unprotected", "load that moves"},
+		{"silent beside another that says the circuit is dark", circuit(3000), claim(func(c *claims) { c.silent = []span{{sec(20), never}} }), 0, "unprotected", ""},
+		{"the same, obeyed when the other is low", circuit(170), func(s *Site) {
+			s.upses[0].claims.silent = []span{{sec(20), never}}
+			s.upses[1].claims.lb, s.upses[1].claims.lbCharge = lbEarly, 99
+		}, 100, "fine", "excused"},
+		{"frozen, then silent, beside another", circuit(900), func(s *Site) {
+			s.upses[0].claims.silent = []span{{sec(200), never}}
+			lieFrom(5, lieFrozen)(s)
+			s.upses[0].batt.full /= 4
+		}, 0, "unwarned", ""},
 		{"bare mains beside a UPS, told by the BMC", mixed(900, true), nil, 0, "unprotected", ""},
 		{"bare mains fail alone", mixed(0, true), func(s *Site) { s.outage(1, 20, 300) }, 100, "needless", ""},
 		{"the BMC says that all inputs are lost", mixed(0, true), func(s *Site) { s.bmc.allLost = []span{{sec(20), sec(60)}} }, 40, "needless", ""},

@@ -32,7 +32,7 @@ func (w *witness) call(t time.Duration) (bool, string) {
 	}
 	max := w.s.cfg.MaxOnBatt
 	switch {
-	case w.u.claims.timer != 0 && w.last.timer != absent && w.last.timer < 65535 && t >= w.u.claims.timer:
+	case w.counts && w.u.claims.timer != 0 && t >= w.u.claims.timer:
 		return true, "its timer"
 	case w.runtime.stands(w.lastAt):
 		return true, "runtime"
