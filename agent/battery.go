@@ -18,7 +18,7 @@ type BatteryStatus struct {
 	// load, 0.2 to 1; 1 where nothing was learned.
 	Factor float64 `json:"factor"`
 	// ClaimedS is the runtime the UPS claims, BelievedS what is made of it, LoadPercent its
-	// load; nil: it does not say.
+	// load; nil: it does not say, or has not yet since its battery was replaced.
 	ClaimedS    *float64 `json:"claimed_s,omitempty"`
 	BelievedS   *float64 `json:"believed_s,omitempty"`
 	LoadPercent *float64 `json:"load_percent,omitempty"`
@@ -114,6 +114,11 @@ func (a *Agent) BatteryReplaced(ctx context.Context, ups, by string) (BatteryAns
 		return BatteryAnswer{}, refused
 	}
 	answer := BatteryAnswer{Batteries: batteries(a.View())}
+	for i := range answer.Batteries {
+		if b := &answer.Batteries[i]; b.UPS == ups {
+			b.BelievedS = nil // until the next reading it is what the old battery had left
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), persistAnswer)
 	defer cancel()
 	if err := a.store.sync(ctx); err != nil {

@@ -94,7 +94,7 @@ func TestBatteryIsTaughtAndReplaced(t *testing.T) {
 		t.Fatalf("learned is %+v", l)
 	}
 	answer, err := st.replaced("u1")
-	if err != nil || answer.Warning != "" || len(answer.Batteries) != 1 || answer.Batteries[0].Factor != 1 {
+	if err != nil || answer.Warning != "" || len(answer.Batteries) != 1 || answer.Batteries[0].Factor != 1 || answer.Batteries[0].BelievedS != nil {
 		t.Errorf("replaced: %+v, %v", answer, err)
 	}
 	ev = st.journaled(dodai.EventBatteryReplaced)

@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 )
@@ -112,38 +111,6 @@ func (w *supply) livesFrom() []string {
 		}
 	}
 	return names
-}
-
-// MarginText is the margin in words, as a sum that comes out: "margin 431 s = 611 s available
-// (battery.runtime × 0.83 learned, u1) − 120 s need − 60 s reserve". Whole seconds.
-func (out *Decision) MarginText() string { return string(out.appendMargin(nil)) }
-
-func (out *Decision) appendMargin(b []byte) []byte {
-	need, reserve := math.Round(out.Need.Seconds()), math.Round(out.Reserve.Seconds())
-	if out.Available == nil {
-		b = append(b, "margin not known"...)
-		if out.AvailableFrom != "" {
-			b = append(append(append(b, " ("...), out.AvailableFrom...), ')')
-		}
-		b = appendSeconds(append(b, ": "...), need)
-		b = append(b, " need, "...)
-		return append(appendSeconds(b, reserve), " reserve"...)
-	}
-	available := math.Round(out.Available.Seconds())
-	b = append(b, "margin "...)
-	b = appendSeconds(b, available-need-reserve)
-	b = append(b, " = "...)
-	b = append(appendSeconds(b, available), " available"...)
-	if out.AvailableFrom != "" {
-		b = append(append(append(b, " ("...), out.AvailableFrom...), ')')
-	}
-	b = append(b, " − "...)
-	b = append(appendSeconds(b, need), " need − "...)
-	return append(appendSeconds(b, reserve), " reserve"...)
-}
-
-func appendSeconds(b []byte, s float64) []byte {
-	return append(strconv.AppendFloat(b, s, 'f', 0, 64), " s"...)
 }
 
 // healthy says how a UPS that no rule dooms is doing.

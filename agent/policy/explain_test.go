@@ -53,7 +53,7 @@ func TestExplanation(t *testing.T) {
 				w.play(s + " u1 OB runtime=20 load=40\n" + s + " u2 OB runtime=380 load=40")
 			}
 		}, RuleLoadShift, ReasonRuntime, "u2",
-			[]string{"rule load_shift, u2, reason runtime", "available (u1 and u2 together: the one that is left carries the load of the others)"}},
+			[]string{"rule load_shift, u2, reason runtime", "available (u1 and u2 together, each that ends handing on its load)"}},
 		{"a transfer switch that saves", twice, nil, 1, func(w *world) { w.play("0 u2 OL runtime=900\n" + low) }, "", ReasonNone, "",
 			[]string{"stay up: 1 of 1 supplies healthy, 1 needed; psu a lives from u2 by its transfer switch; u1: on battery"}},
 		{"one that does not", twice, nil, 1, func(w *world) { w.play("0 u2 OB\n" + low + "\n6 u2 OB LB\n9 u2 OB LB") }, RuleLB, ReasonLB, "u2",

@@ -99,7 +99,7 @@ func printBatteries(w io.Writer, a agent.BatteryAnswer) error {
 		_, err := fmt.Fprintln(w, "no UPS is configured")
 		return err
 	}
-	rows := [][]string{{"UPS", "CLAIMS", "BELIEVED", "LASTS", "LOAD", "BATTERY"}}
+	rows := [][]string{{"UPS", "CLAIMS", "BELIEVED NOW", "LASTS", "LOAD", "BATTERY"}}
 	bands := [][]string{{"UPS", "AT LOAD", "BELIEVED", "DISCHARGES", "LAST"}}
 	for _, b := range a.Batteries {
 		rows = append(rows, []string{b.UPS, secondsText(b.ClaimedS), partText(b.Factor), secondsText(b.BelievedS), percentText(b.LoadPercent), dash(identity(b.Learned))})
