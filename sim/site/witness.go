@@ -25,7 +25,7 @@ type witness struct {
 	booted  bool          // the host has booted, and it has not answered since
 	latch   bool          // its FSD stands since before the boot, by all one can tell
 	zero    bool          // it has told a charge of 0 on line
-	counts  bool          // its timer has been seen to fall
+	falls   int           // how often its timer has been seen to fall
 	lowAt   time.Duration // when LB came, of an LB that stands
 	off     bool
 	offAt   time.Duration
@@ -78,7 +78,7 @@ func (c *confirm) stands(t time.Duration) bool {
 func (w *witness) restart(t time.Duration, boot bool) {
 	w.seen = false
 	w.runtime, w.charge, w.low, w.slope = confirm{}, confirm{}, confirm{}, confirm{}
-	w.falling, w.anchor, w.counts = false, point{at: t}, false
+	w.falling, w.anchor, w.falls = false, point{at: t}, 0
 	w.moved, w.step, w.changed = t, 0, false
 	if boot {
 		w.since, w.fought, w.zero, w.booted, w.latch = t, false, false, true, false
@@ -103,8 +103,11 @@ func (w *witness) deliver(e *entry) {
 	if v.status.Has(dodai.LB) && !w.last.status.Has(dodai.LB) {
 		w.lowAt = t
 	}
-	if v.timer == absent || w.seen && v.timer < w.last.timer {
-		w.counts = v.timer != absent
+	switch {
+	case !w.seen || v.timer == absent || v.timer > w.last.timer:
+		w.falls = 0
+	case v.timer < w.last.timer:
+		w.falls++
 	}
 	w.last, w.lastAt, w.seen, w.ever = v, t, true, true
 	if off := v.status.Has(dodai.OFF); off != w.off {

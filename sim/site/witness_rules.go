@@ -32,7 +32,7 @@ func (w *witness) call(t time.Duration) (bool, string) {
 	}
 	max := w.s.cfg.MaxOnBatt
 	switch {
-	case w.counts && w.u.claims.timer != 0 && t >= w.u.claims.timer:
+	case w.falls >= 2 && w.u.claims.timer != 0 && t >= w.u.claims.timer:
 		return true, "its timer"
 	case w.runtime.stands(w.lastAt):
 		return true, "runtime"
@@ -122,7 +122,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	case c.timer != 0 && v.timer != absent && t >= c.timer:
 	case w.plausible(v, &e) && v.runtime <= limit+2:
 	case v.charge != absent && (c.active(lieCharge, age) == nil || !w.zero) && v.charge <= w.s.cfg.MinChargePct:
-	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !w.shielded(v, t) && !w.glitch(age):
+	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !(w.shielded(v, t) && w.soonest(t) > 3.45*limit) && !w.glitch(age):
 	case t-w.lastAt >= staleAfter-early && t-w.lastAt >= w.blindSoonest()-early:
 	case w.frozenFor(t, w.stood) >= frozenAfter-early:
 	case maxOn != nil && t-w.excuse >= *maxOn-early:
