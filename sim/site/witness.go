@@ -255,15 +255,15 @@ func (w *witness) rules(v values, e *entry) {
 	w.runtime.hold(w.ob && runtime && near, t)
 	charge := v.charge != absent && !w.lying(lieCharge, e) && v.charge <= cfg.MinChargePct
 	w.charge.hold(w.ob && charge && 100*float64(w.u.soc[k]) <= cfg.MinChargePct+10, t)
-	low := v.status.Has(dodai.LB) && !cfg.IgnoreLB && !w.shielded(v, t)
+	low := v.status.Has(dodai.LB) && !cfg.IgnoreLB && !w.shielded(v, t-w.since)
 	w.low.hold(w.ob && low && (near || w.u.soc[k] <= 0.3), t)
 	left, line := w.left(t)
 	w.slope.hold(w.ob && line && left <= 0.9*limit, t)
 }
 
-// shielded is LB alone that the operator does not believe so soon.
-func (w *witness) shielded(v values, t time.Duration) bool {
+// shielded is LB alone that the operator does not believe so soon after the transfer.
+func (w *witness) shielded(v values, onBattery time.Duration) bool {
 	trust := w.s.cfg.LBTrust
 	told := v.runtime != 65535 && v.runtime <= 36000 && v.runtime > 3*w.s.cfg.limit().Seconds()
-	return trust != nil && t-w.since < *trust && told && v.charge > 50
+	return trust != nil && onBattery < *trust && told && v.charge > 50
 }

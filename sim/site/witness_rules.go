@@ -113,7 +113,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	if w.off && t-w.offAt >= offAfter-early && w.s.inputs() > 1 {
 		return true
 	}
-	if !w.ob && (w.lineAt == 0 || t-w.lastAt > staleAfter || t-w.lineAt > hysteresis+6*time.Second) {
+	if !w.ob && (!w.fought || w.calm && (t-w.lastAt > staleAfter || t-w.lineAt > hysteresis+6*time.Second)) {
 		return w.excusedSilence(t)
 	}
 	limit, maxOn := w.s.cfg.limit().Seconds(), w.s.cfg.MaxOnBatt
@@ -122,7 +122,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	case c.timer != 0 && v.timer != absent && t >= c.timer:
 	case w.plausible(v, &e) && v.runtime <= limit+2:
 	case v.charge != absent && (c.active(lieCharge, age) == nil || !w.zero) && v.charge <= w.s.cfg.MinChargePct:
-	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !(w.shielded(v, t) && w.soonest(t) > 3.45*limit) && !w.glitch(age):
+	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !(w.shielded(v, t-w.excuse) && w.soonest(t) > 3.45*limit) && !w.glitch(age):
 	case t-w.lastAt >= staleAfter-early && t-w.lastAt >= w.blindSoonest()-early:
 	case w.frozenFor(t, w.stood) >= frozenAfter-early:
 	case maxOn != nil && t-w.excuse >= *maxOn-early:
