@@ -24,7 +24,7 @@ type Status struct {
 	Summary string        `json:"summary"`
 	Reason  policy.Reason `json:"reason"`
 	// Rule decided, about the UPS DecidedBy; both empty while the machine stays up.
-	Rule      policy.Rule `json:"rule,omitempty"`
+	Rule      policy.Rule `json:"rule"`
 	DecidedBy string      `json:"decided_by,omitempty"`
 	// Margin is the margin as a sum in words, AvailableFrom whose battery available_s is and
 	// by which figure, or why it is not known.
