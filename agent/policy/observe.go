@@ -37,6 +37,7 @@ type ups struct {
 	was    Reason // its doom in the decision before, at an earlier instant
 	doom   Reason
 	rule   Rule // that says so; empty: none does
+	ends   bool // may cut its output at any time
 	lost   bool
 	why    string
 	nextAt time.Duration // earliest instant at which a time rule fires; 0: none

@@ -80,7 +80,7 @@ func (u *ups) ownLeft() time.Duration {
 // givesStill is how long a doomed UPS will go on to feed what hangs on it, as far as its
 // own figures say so.
 func (u *ups) givesStill() time.Duration {
-	if a := u.availableAt(); a != nil && (u.doom == ReasonRuntime || u.doom == ReasonCharge || u.doom == ReasonMaxOnBatt) {
+	if a := u.availableAt(); a != nil && !u.ends && (u.doom == ReasonRuntime || u.doom == ReasonCharge || u.doom == ReasonMaxOnBatt) {
 		return *a
 	}
 	return 0
@@ -168,8 +168,7 @@ func carrierOf(list []carrier, u *ups) *carrier {
 // single wild one decides nothing; 0 for one that may end at any time.
 func (u *ups) steady() (float64, bool) {
 	m := &u.mem
-	switch u.doom {
-	case ReasonLB, ReasonFSD, ReasonUPSTimer, ReasonCommsOnBatt:
+	if u.ends {
 		return 0, true
 	}
 	if !m.Available.OK || !m.AvailableWas.OK || m.Transfer.within(settle, u.now) {

@@ -22,6 +22,8 @@ func TestSeries(t *testing.T) {
 		{"neither of them alone, nor both", "0 rack OL runtime=60\n5 room OB runtime=119\n20 rack OL runtime=60\n20 room OB runtime=105\n22 room OB runtime=103", ReasonRuntime, "-17s"},
 		{"both together still", "0 rack OL runtime=120\n5 room OB runtime=150\n20 rack OL runtime=120\n20 room OB runtime=135\n22 room OB runtime=133", ReasonNone, "1m13s"},
 		{"low battery leaves nothing that counts", "0 rack OL runtime=120\n5 room OB LB runtime=350\n20 rack OL runtime=120\n20 room OB LB runtime=335\n22 room OB LB runtime=333", ReasonLB, "4m33s"},
+		{"nor when the room UPS was low by another rule before", "0 rack OL runtime=120\n5 room OB charge=15 runtime=350\n20 rack OL runtime=120\n20 room OB charge=14 runtime=335\n22 room OB charge=14 LB runtime=333\n24 room OB LB charge=14 runtime=331", ReasonCharge, "4m31s"},
+		{"nor when it was low, and is silent for too long", "0 rack OL runtime=120\n5 room OB charge=15 runtime=900\n20 room OB charge=14 runtime=885\n80 rack OL runtime=120\n81 room fails", ReasonCharge, "12m44s"},
 		{"the rack UPS says nothing of its battery", "0 rack OL\n5 room OB LB runtime=350\n20 room OB LB\n22 room OB LB", ReasonLB, "none"},
 		{"the rack UPS has a bad battery", "0 rack OL LB runtime=900\n5 room OB LB runtime=350\n20 rack OL LB runtime=900\n20 room OB LB runtime=330\n22 room OB LB runtime=330", ReasonLB, "17m30s"},
 		{"the rack UPS is in bypass", "0 rack OL BYPASS runtime=900\n5 room OB LB\n20 rack OL BYPASS runtime=900\n20 room OB LB\n22 room OB LB", ReasonLB, "12m0s"},

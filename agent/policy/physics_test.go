@@ -32,6 +32,8 @@ type plant struct {
 	Fails   map[int]bool // polls that fail, by number
 	Silent  [2]float64   // from and to when nothing answers; zero: never
 	Ends    float64
+	// Raise changes what a UPS says that has so much left, 0 to 1; nil: nothing does.
+	Raise func(r *dodai.Reading, left float64) *dodai.Reading
 }
 
 // surge is a load that is so many times as high from a time on.
@@ -176,13 +178,18 @@ func (r *running) reading(i, n int) *dodai.Reading {
 		case 'c':
 			vars[dodai.BatteryCharge] = dodai.Num(stepped(100*min(1, left*b.Fade), b.Steps[0]))
 		case 'r':
-			vars[dodai.BatteryRuntime] = dodai.Num(stepped(b.Lie*r.energy[i]/burn(r.load[i]), b.Steps[1]))
+			// Never 0, which is what UPSes say that do not know.
+			vars[dodai.BatteryRuntime] = dodai.Num(max(b.Steps[1], stepped(b.Lie*r.energy[i]/burn(r.load[i]), b.Steps[1])))
 		case 'v':
 			vars[dodai.BatteryVoltage] = dodai.Num(stepped(42+12*left, b.Steps[2]))
 			vars["battery.voltage.low"], vars["battery.voltage.nominal"] = dodai.Num(42), dodai.Num(54)
 		}
 	}
-	return &dodai.Reading{Kind: dodai.KindUPS, Status: status, Vars: vars}
+	out := &dodai.Reading{Kind: dodai.KindUPS, Status: status, Vars: vars}
+	if r.Raise != nil {
+		out = r.Raise(out, left)
+	}
+	return out
 }
 
 // played is what became of a plant.
@@ -260,6 +267,9 @@ func drawPack(t *rapid.T, exact bool) pack {
 	if !exact {
 		b.Steps = [3]float64{
 			rapid.SampledFrom([]float64{1, 1, 0.1, 5, 10}).Draw(t, "charge step"), rapid.SampledFrom([]float64{1, 1, 60}).Draw(t, "runtime step"), 0.1,
+		}
+		if b.Steps[1]/b.Lie > 100 { // a step would take as long as what counts as frozen
+			b.Steps[1] = 1
 		}
 	}
 	return b

@@ -9,20 +9,22 @@ import (
 )
 
 // dooms are the rules by which a feed is doomed, in the order in which their reasons
-// should be given.
+// should be given. By those that end it the UPS may cut its output at any time, whatever its
+// figures say that it has left.
 var dooms = []struct {
 	rule  Rule
 	judge func(*ups) (Reason, string)
+	ends  bool
 }{
-	{RuleFSD, (*ups).judgeFSD},
-	{RuleUPSTimer, (*ups).judgeTimer},
-	{RuleLB, (*ups).judgeLB},
-	{RuleRuntime, (*ups).judgeRuntime},
-	{RuleCharge, (*ups).judgeCharge},
-	{RuleMaxOnBatt, (*ups).judgeTime},
-	{RuleSilence, (*ups).judgeSilence},
-	{RuleSilentLine, (*ups).judgeSilentLine},
-	{RuleNoMetrics, (*ups).judgeMetrics},
+	{RuleFSD, (*ups).judgeFSD, true},
+	{RuleUPSTimer, (*ups).judgeTimer, true},
+	{RuleLB, (*ups).judgeLB, true},
+	{RuleRuntime, (*ups).judgeRuntime, false},
+	{RuleCharge, (*ups).judgeCharge, false},
+	{RuleMaxOnBatt, (*ups).judgeTime, false},
+	{RuleSilence, (*ups).judgeSilence, true},
+	{RuleSilentLine, (*ups).judgeSilentLine, true},
+	{RuleNoMetrics, (*ups).judgeMetrics, false},
 }
 
 // judge says by which rule the feed of this UPS is doomed, and why or why not.
@@ -42,6 +44,7 @@ func (u *ups) judge() {
 		if reason == ReasonNone {
 			continue
 		}
+		u.ends = u.ends || rule.ends
 		if u.doom == ReasonNone || reason == u.was { // what doomed it first stays the reason
 			u.doom, u.rule, u.why = reason, rule.rule, why
 		}
