@@ -121,6 +121,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	switch {
 	case c.timer != 0 && v.timer != absent && t >= c.timer:
 	case w.plausible(v, &e) && v.runtime <= limit+2:
+	case v.runtime == 0 && c.active(lieRuntime, age) == nil: // truly at its end
 	case v.charge != absent && (c.active(lieCharge, age) == nil || !w.zero) && v.charge <= w.s.cfg.MinChargePct:
 	case st.Has(dodai.LB) && !w.s.cfg.IgnoreLB && !(w.shielded(v, t-w.excuse) && w.soonest(t) > 3.45*limit) && !w.glitch(age):
 	case t-w.lastAt >= staleAfter-early && t-w.lastAt >= w.blindSoonest()-early:
