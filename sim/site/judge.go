@@ -94,6 +94,9 @@ func (b *bench) hear(until time.Duration) {
 		}
 		b.take(e)
 		b.weigh(e.at)
+		if until-e.at <= recent && b.excusedByLines(e.at) {
+			b.excused, b.excuse = e.at, true
+		}
 	}
 	b.weigh(until)
 	b.stop(until)
