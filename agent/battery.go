@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -119,13 +118,7 @@ func (a *Agent) BatteryReplaced(ctx context.Context, ups, by string) (BatteryAns
 			b.BelievedS = nil // until the next reading it is what the old battery had left
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), persistAnswer)
-	defer cancel()
-	if err := a.store.sync(ctx); err != nil {
-		answer.Warning = "it is in force, but not written down; a restart of the agent may forget it: " + err.Error()
-	} else if !a.store.works() {
-		answer.Warning = "it is in force, but a restart of the agent forgets it: " + a.store.health()
-	}
+	answer.Warning = a.unwritten(ctx)
 	return answer, nil
 }
 
@@ -163,13 +156,5 @@ func (a *Agent) postBattery(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, err := a.BatteryReplaced(r.Context(), req.UPS, peerName(r.Context()))
-	if err == nil {
-		writeJSON(w, answer)
-		return
-	}
-	code := http.StatusServiceUnavailable
-	if refused, ok := errors.AsType[*refusal](err); ok {
-		code = refused.code
-	}
-	http.Error(w, err.Error(), code)
+	writeAnswer(w, answer, err)
 }

@@ -171,14 +171,23 @@ func (a *Agent) changeMaintenance(ctx context.Context, change func(*MaintenanceA
 		return answer, refused
 	}
 	answer.Maintenance, answer.Unguarded = a.standing()
+	answer.Warning = a.unwritten(ctx)
+	return answer, nil
+}
+
+// unwritten waits until what was asked for is on the disk, beside the loop and not for long,
+// also for a caller who has gone. It returns what is wrong when it is not there; "" is
+// nothing.
+func (a *Agent) unwritten(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), persistAnswer)
 	defer cancel()
 	if err := a.store.sync(ctx); err != nil {
-		answer.Warning = "it is in force, but not written down; a restart of the agent may forget it: " + err.Error()
-	} else if !a.store.works() {
-		answer.Warning = "it is in force, but a restart of the agent forgets it: " + a.store.health()
+		return "it is in force, but not written down; a restart of the agent may forget it: " + err.Error()
 	}
-	return answer, nil
+	if !a.store.works() {
+		return "it is in force, but a restart of the agent forgets it: " + a.store.health()
+	}
+	return ""
 }
 
 func (a *Agent) standing() ([]MaintenanceStatus, *Unguarded) {
@@ -308,7 +317,7 @@ func (a *Agent) postMaintenance(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, err := a.Declare(r.Context(), req, peerName(r.Context()))
-	answerMaintenance(w, answer, err)
+	writeAnswer(w, answer, err)
 }
 
 func (a *Agent) deleteMaintenance(w http.ResponseWriter, r *http.Request) {
@@ -319,10 +328,11 @@ func (a *Agent) deleteMaintenance(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answer, err := a.EndMaintenance(r.Context(), r.URL.Query()["ups"], peerName(r.Context()))
-	answerMaintenance(w, answer, err)
+	writeAnswer(w, answer, err)
 }
 
-func answerMaintenance(w http.ResponseWriter, answer MaintenanceAnswer, err error) {
+// writeAnswer writes the answer of a request that changes something, or why it is not done.
+func writeAnswer(w http.ResponseWriter, answer any, err error) {
 	if err == nil {
 		writeJSON(w, answer)
 		return

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -72,24 +70,9 @@ func onTerminal(cmd *cobra.Command) bool {
 	return ok && terminal(in) != nil
 }
 
-// askBattery asks the agent and prints its answer. What the agent finds wrong with the
-// request is wrong usage of the command.
 func askBattery(cmd *cobra.Command, socket string, asJSON bool, method string, req any, print func(io.Writer, agent.BatteryAnswer) error) error {
 	var a agent.BatteryAnswer
-	err := newClient(socket).do(cmd.Context(), method, batteryPath, req, &a)
-	if r, ok := errors.AsType[*refused](err); ok && r.status == http.StatusBadRequest {
-		return usageError("%s: %w", cmd.CommandPath(), err)
-	}
-	if err != nil {
-		return err
-	}
-	if a.Warning != "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dodai: "+a.Warning)
-	}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), a)
-	}
-	return print(cmd.OutOrStdout(), a)
+	return ask(cmd, socket, asJSON, method, batteryPath, req, &a, &a.Warning, func(w io.Writer) error { return print(w, a) })
 }
 
 // printBatteries prints a line for each UPS, and one for each load at which something was

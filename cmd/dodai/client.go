@@ -106,3 +106,23 @@ func (c *client) explain(err error) error {
 	}
 	return fmt.Errorf("no agent answers at %s: %w; is it running (systemctl status dodai), and with this --socket?", c.socket, what)
 }
+
+// ask sends one request, decodes the answer into answer and prints it, as JSON or by print.
+// warning is the field of the answer that says what is not as it should be. What the agent
+// finds wrong with the request is wrong usage of the command.
+func ask(cmd *cobra.Command, socket string, asJSON bool, method, path string, req, answer any, warning *string, print func(io.Writer) error) error {
+	err := newClient(socket).do(cmd.Context(), method, path, req, answer)
+	if r, ok := errors.AsType[*refused](err); ok && r.status == http.StatusBadRequest {
+		return usageError("%s: %w", cmd.CommandPath(), err)
+	}
+	if err != nil {
+		return err
+	}
+	if *warning != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "dodai: "+*warning)
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), answer)
+	}
+	return print(cmd.OutOrStdout())
+}

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -101,28 +99,13 @@ func maintenanceOffCmd() *cobra.Command {
 	return cmd
 }
 
-// askMaintenance asks the agent and prints its answer. What the agent finds wrong with the
-// request is wrong usage of the command.
 func askMaintenance(cmd *cobra.Command, socket string, asJSON bool, method string, query url.Values, req any, print func(io.Writer, agent.MaintenanceAnswer) error) error {
 	path := maintenancePath
 	if len(query["ups"]) > 0 {
 		path += "?" + query.Encode()
 	}
 	var a agent.MaintenanceAnswer
-	err := newClient(socket).do(cmd.Context(), method, path, req, &a)
-	if r, ok := errors.AsType[*refused](err); ok && r.status == http.StatusBadRequest {
-		return usageError("%s: %w", cmd.CommandPath(), err)
-	}
-	if err != nil {
-		return err
-	}
-	if a.Warning != "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dodai: "+a.Warning)
-	}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), a)
-	}
-	return print(cmd.OutOrStdout(), a)
+	return ask(cmd, socket, asJSON, method, path, req, &a, &a.Warning, func(w io.Writer) error { return print(w, a) })
 }
 
 func printDeclared(w io.Writer, a agent.MaintenanceAnswer) error {
