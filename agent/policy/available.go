@@ -15,7 +15,7 @@ const corrected = ", corrected by what this battery gave before"
 func (u *ups) estimate(f *Facts) {
 	m := &u.mem
 	u.chargeLie(f)
-	u.notefalls(*f)
+	u.noteFalls(*f)
 	runtime := f.Runtime
 	if runtime.OK && u.stuck(f.At) && !u.pol.off(RuleStuck) {
 		runtime = Num{} // it would have to fall
@@ -95,8 +95,8 @@ func (u *ups) chargeLie(f *Facts) {
 	}
 }
 
-// notefalls notes a fall by more than half from one reading to the next.
-func (u *ups) notefalls(f Facts) {
+// noteFalls notes a fall by more than half from one reading to the next.
+func (u *ups) noteFalls(f Facts) {
 	m := &u.mem
 	if !m.OnBattery.Set {
 		return

@@ -39,8 +39,10 @@ const (
 	// selfCorrected is below which part of what it claimed for the same charge a UPS has
 	// corrected itself.
 	selfCorrected = 0.8
-	bandsMax      = 8
-	batteries     = 64
+	// bandsMax are enough for every load up to 150 %, further apart than loadBand, and one that
+	// is not known.
+	bandsMax  = 16
+	batteries = 64
 )
 
 // Battery is what the discharges of one battery have taught about the runtime its UPS
@@ -265,18 +267,10 @@ func (l *Lesson) rest() float64 {
 func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took float64) {
 	b := u.battery
 	b.Bands = slices.Clone(b.Bands)
-	i := slices.IndexFunc(b.Bands, func(x Band) bool {
-		return x.Load.OK == l.Load.OK && math.Abs(x.Load.V-l.Load.V) <= loadBand
-	})
-	if i < 0 {
-		if len(b.Bands) >= bandsMax {
-			return
-		}
-		before, _ := b.FactorAt(l.Load)
-		b.Bands = append(b.Bands, Band{Load: l.Load, Factor: before})
-		i = len(b.Bands) - 1
+	band := b.bandAt(l.Load)
+	if band == nil {
+		return
 	}
-	band := &b.Bands[i]
 	if l.Charge.OK && l.Charge.V > 0 && factor < 1 {
 		band.Scale = some(l.Claim / l.Charge.V)
 	}
@@ -296,6 +290,22 @@ func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took float64) {
 	text := fmt.Sprintf("%s claimed %.0f s at the start of this discharge, and had %.0f: its runtime is believed to %.0f %%", u.name, l.Claim, real, 100*band.Factor)
 	u.events = append(u.events, dodai.Event{Name: dodai.EventBatteryLearned, Device: u.name, At: u.now, Wall: u.s.Wall, Text: text,
 		Fields: map[string]any{"factor": band.Factor, "took_s": took, "claimed_s": l.Claim}})
+}
+
+// bandAt is the band of a load, a new one where there is none. Where there are too many it is
+// the nearest, by which that load is judged as well; nil: there is no lighter one.
+func (b *Battery) bandAt(load Num) *Band {
+	if i := slices.IndexFunc(b.Bands, func(x Band) bool {
+		return x.Load.OK == load.OK && math.Abs(x.Load.V-load.V) <= loadBand
+	}); i >= 0 {
+		return &b.Bands[i]
+	}
+	if len(b.Bands) >= bandsMax {
+		return b.nearest(load)
+	}
+	before, _ := b.FactorAt(load)
+	b.Bands = append(b.Bands, Band{Load: load, Factor: before})
+	return &b.Bands[len(b.Bands)-1]
 }
 
 // sameBattery forgets what an earlier battery taught when the UPS says twice in a row that

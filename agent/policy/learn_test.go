@@ -325,6 +325,10 @@ func TestLessonsAreBounded(t *testing.T) {
 	if len(u.battery.Bands) != bandsMax {
 		t.Errorf("%d bands", len(u.battery.Bands))
 	}
+	u.teach(Lesson{Load: some(900)}, 0.3, false, 300)
+	if f, _ := u.battery.FactorAt(some(900)); f != 0.3 || len(u.battery.Bands) != bandsMax {
+		t.Errorf("one load more is believed to %g in %d bands, want 0.3", f, len(u.battery.Bands))
+	}
 	d := &decider{}
 	for i := range 1000 {
 		d.keepBattery(&ups{name: fmt.Sprint(i), taught: true})

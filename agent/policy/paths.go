@@ -104,6 +104,10 @@ type carrier struct {
 // judgeLoadShift finds the feeds doomed that are on battery together: when the first of
 // them ends the others carry its load as well, and end sooner than they say now.
 func (d *decider) judgeLoadShift() {
+	if len(d.s.Paths) == 0 || !d.cfg.LoadShift || d.pol.off(RuleLoadShift) {
+		return
+	}
+	d.noteShares()
 	c := d.carriers()
 	if len(c) < 2 {
 		return
@@ -122,13 +126,8 @@ func (d *decider) judgeLoadShift() {
 }
 
 // carriers are the UPSes that carry this host together, all from their batteries; none
-// where the wiring is not known, some feed is not on battery, or nothing credible says how
-// long one of them lasts.
+// where some feed is not on battery, or nothing credible says how long one of them lasts.
 func (d *decider) carriers() []carrier {
-	if len(d.s.Paths) == 0 || !d.cfg.LoadShift || d.pol.off(RuleLoadShift) {
-		return nil
-	}
-	d.noteShares()
 	var out []carrier
 	for i := range d.supplies {
 		w := &d.supplies[i]
@@ -187,7 +186,7 @@ func (d *decider) ends(list []carrier) float64 {
 	}
 	for i := range list {
 		if !known {
-			list[i].load = overloadTrips / 4 // alike, and never too much for one of them
+			list[i].load = 1 // alike
 		}
 	}
 	total := 0.0

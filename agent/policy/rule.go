@@ -4,7 +4,8 @@ package policy
 // not to believe what a device says.
 type Rule string
 
-// The rules by which a feed is doomed. They are spelled like the reasons they give.
+// The rules by which a feed is doomed. They are spelled like the reasons they give, but for
+// comms_line, whose reason is path_outage.
 const (
 	RuleFSD        Rule = "fsd"
 	RuleUPSTimer   Rule = "ups_timer"

@@ -194,7 +194,7 @@ func (u *ups) fast() bool {
 		m.Last.Status.Any(dodai.OB|dodai.LB)
 }
 
-// view is the line state to show: what was known of it stands for as long as a reading
+// line is the line state to show: what was known of it stands for as long as a reading
 // may be stale.
 func (u *ups) line() Line {
 	m := &u.mem

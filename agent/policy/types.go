@@ -135,10 +135,11 @@ type UPSView struct {
 	// Available is how long the load could still run on this battery, the least of
 	// what the UPS says and what was observed; nil when nothing credible says so.
 	Available *time.Duration `json:"available,omitempty"`
-	// Source says where Available comes from: "runtime", "charge slope", …
+	// Source says where Available comes from: "battery.runtime", "charge slope" or "battery
+	// voltage slope", with ", corrected by …" where it is believed in part; empty: nowhere.
 	Source string `json:"source,omitempty"`
 	// Factor is which part of the runtime that the UPS claims is believed at its present
-	// load: less than 1 where earlier discharges showed that it claims too much.
+	// load, 0.2 to 1: less than 1 where earlier discharges showed that it claims too much.
 	Factor float64 `json:"factor"`
 	// Doomed is why this feed will be gone; ReasonNone: it is healthy, or Lost.
 	Doomed Reason `json:"doomed"`
@@ -160,7 +161,7 @@ type Evidence struct {
 	// out_of_range, unknown) and, where it is not in order, "psu.ID.state".
 	Name  string        `json:"name"`
 	Value string        `json:"value"` // as the device has it; of any length
-	Age   time.Duration `json:"age"`
+	Age   time.Duration `json:"age"`   // of the value when it was used; never negative
 }
 
 // Decision is what follows from a snapshot.
@@ -202,8 +203,8 @@ type Decision struct {
 	// Next is when to decide again even if no new reading has come; 0: no need.
 	Next time.Duration `json:"next,omitempty"`
 	// Events are the edges since the decision before: mains_lost, mains_restored,
-	// battery_low, comms_lost, comms_restored, alert_raised, alert_cleared. At, Device,
-	// Text and Fields are filled in.
+	// battery_low, battery_learned, battery_replaced, comms_lost, comms_restored,
+	// alert_raised, alert_cleared. At, Device, Text and Fields are filled in.
 	Events []dodai.Event `json:"events,omitempty"`
 }
 
