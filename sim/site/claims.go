@@ -95,6 +95,7 @@ type claims struct {
 	silent  []span        // it cannot be reached
 
 	load, input, lowVar bool    // reports them
+	wavers              bool    // the load goes up and down by one percent
 	chargeStep          float64 // percent
 	runtimeStep         float64 // seconds
 
@@ -114,6 +115,9 @@ type claims struct {
 	fsd   time.Duration // announces a forced shutdown from then on; 0: never
 	timer time.Duration // counts down to its cut from then on; 0: never
 }
+
+// wavering is how often a load that wavers does.
+const wavering = 7 * time.Second
 
 // never is later than any play lasts.
 const never = 1000 * time.Hour
@@ -180,6 +184,9 @@ func (s *Site) report(u *ups, t time.Duration) values {
 	}
 	if c.load {
 		v.load = math.Round(100 * float64(u.load[k]))
+		if c.wavers {
+			v.load += float64(t / wavering % 2)
+		}
 	}
 	if c.input {
 		v.volts = s.saidVolts(u, k, t)

@@ -22,6 +22,21 @@ func New(seed uint64) *Site {
 		s:    &Site{id: fmt.Sprintf("random-%d", seed), seed: seed, cfg: defaultConfig(), needs: 1},
 	}
 	d.config()
+	if d.chance(hardShare) {
+		d.hard()
+	} else {
+		d.usual()
+	}
+	d.s.horizon = onGrid(d.last + d.seconds(60, 75))
+	d.s.finish()
+	return d.s
+}
+
+// hardShare is which part of the sites are drawn by hard.
+const hardShare = 0.05
+
+// usual draws what racks are like.
+func (d *draw) usual() {
 	d.wiring()
 	for i := range d.s.upses {
 		d.device(i)
@@ -32,9 +47,6 @@ func New(seed uint64) *Site {
 	d.lies()
 	d.faults()
 	d.operator()
-	d.s.horizon = onGrid(d.last + d.seconds(60, 75))
-	d.s.finish()
-	return d.s
 }
 
 // finish computes the truth and what follows from it.

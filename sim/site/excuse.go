@@ -81,6 +81,9 @@ func (b *bench) wentWith(w *witness) bool {
 
 // upsExcused is whether a UPS may be taken for one that ends.
 func (b *bench) upsExcused(i int, t time.Duration, lines bool) bool {
+	if b.s.workedOn(b.w[i].u.name, t) {
+		return false
+	}
 	w, limit := &b.w[i], b.s.cfg.limit().Seconds()
 	if w.called || w.excused || b.blind(i, t, -early) || lines && w.soonest(t) <= 1.15*limit {
 		return true
@@ -160,7 +163,7 @@ func (b *bench) endsIn(i int, t time.Duration) float64 {
 	switch {
 	case b.upsExcused(i, t, true):
 		return 0
-	case !w.lately(t):
+	case !w.lately(t), b.s.workedOn(w.u.name, t):
 		return math.Inf(1)
 	}
 	least := w.soonest(t)

@@ -181,13 +181,13 @@ func TestVerdicts(t *testing.T) {
 		{"a cell that fails", one(900), func(s *Site) { s.upses[0].dies = sec(100) }, 0, "unwarned", "sudden_death"},
 		{"a battery too small", one(900), func(s *Site) { s.upses[0].batt.full /= 6 }, 22, "unwarned", "too_small"},
 		{"the agent was away", one(900), func(s *Site) {
-			s.happenings = []Happening{{sec(30), "agent_stop", 0}, {sec(560), "agent_start", 0}}
+			s.happenings = []Happening{{sec(30), "agent_stop", 0, ""}, {sec(560), "agent_start", 0, ""}}
 		}, 0, "unwarned", "agent_away"},
 		{"the agent was back in time", one(900), func(s *Site) {
-			s.happenings = []Happening{{sec(30), "agent_stop", 0}, {sec(300), "agent_start", 0}}
+			s.happenings = []Happening{{sec(30), "agent_stop", 0, ""}, {sec(300), "agent_start", 0, ""}}
 		}, 0, "unprotected", "runtime"},
 		{"nobody is judged for a host that was off", one(900), func(s *Site) {
-			s.happenings, s.hostOff = []Happening{{sec(300), "agent_stop", 0}}, span{sec(300), never}
+			s.happenings, s.hostOff = []Happening{{sec(300), "agent_stop", 0, ""}}, span{sec(300), never}
 		}, 0, "fine", ""},
 
 		{"one of two ends", two(900, 0), nil, 0, "fine", ""},

@@ -86,13 +86,14 @@ func TestMix(t *testing.T) {
 		"wiring":   "one_ups one_ups_wired two_ups two_ups_wired ups_and_mains three_supplies series transfer_switch switch_of_two_ups feeds_a_b needs_all",
 		"mains":    "flicker short minutes long flapping again brownout none one_feed in_sequence",
 		"event":    "self_test calibration comms_lost bypass off overload nothing",
-		"fault":    "silent bursts network_dies agent_stop agent_start host_boot clock_step psu_failed",
+		"fault":    "silent bursts network_dies agent_stop agent_start host_boot clock_step psu_failed maintenance_on",
 		"bmc":      "true all_lost silent",
 		"battery":  "aged li_ion knee sudden_death boot_at_low_charge",
 		"belief":   "too_much too_little age_unknown corrected",
 		"announce": "fsd timer",
 		"config":   "max_onbatt comms_lost_line ignore_lb lb_trust",
 		"load":     "changes",
+		"hard":     "tired_battery off_then_outage contacts_with_a_limit stuck_runtime_alone small_rack_ups switch_and_another worked_on lies_twice",
 	} {
 		for name := range strings.FieldsSeq(names) {
 			want = append(want, group+":"+name)

@@ -63,7 +63,7 @@ func (p *power) input(u *ups) (volts float64, mains bool) {
 func (p *power) settleUPS(i int, u *ups) {
 	volts, mains := p.input(u)
 	var f upsFlags
-	if volts >= transferLow {
+	if volts >= transferLow && !within(u.around, p.at) {
 		f |= inputOK
 	}
 	in := f&inputOK != 0
@@ -106,6 +106,10 @@ func (p *power) settleSupplies() {
 func (p *power) wireLives(w wire) (ok, mains bool) {
 	if w.ups < 0 {
 		ok = valueAt(p.s.feeds[w.feed].volts, p.at, nominalVolts) > 90 // wide-range supplies
+		return ok, ok
+	}
+	if within(p.s.upses[w.ups].around, p.at) {
+		ok = valueAt(p.s.feeds[w.feed].volts, p.at, nominalVolts) > 90
 		return ok, ok
 	}
 	return p.flags[w.ups]&outputOK != 0, p.safe[w.ups]
@@ -200,7 +204,7 @@ func (s *Site) changes() []int {
 		add(e.at)
 	}
 	for _, u := range s.upses {
-		for _, list := range [][]span{u.off, u.bypass, u.tests} {
+		for _, list := range [][]span{u.off, u.bypass, u.tests, u.around} {
 			for _, p := range list {
 				add(p.from)
 				add(p.to)

@@ -121,6 +121,9 @@ func (s *Site) lines() []line {
 		if h.What == "clock_step" {
 			event = fmt.Sprintf("clock_step:%+g", h.Step.Seconds())
 		}
+		if h.What == "maintenance_on" {
+			event = fmt.Sprintf("%s:maintenance_on:%s", h.Device, secs(h.Step))
+		}
 		out = append(out, line{at: h.At, event: event})
 	}
 	slices.SortStableFunc(out, func(a, b line) int { return cmp.Compare(a.at, b.at) })

@@ -53,8 +53,11 @@ func (c *Config) limit() time.Duration { return c.Need + c.Reserve }
 // Happening is something that happens to the agent or the host, not to a device.
 type Happening struct {
 	At   time.Duration // from the start of the play
-	What string        // agent_stop, agent_start, host_boot, clock_step
-	Step time.Duration // of the wall clock, for clock_step
+	What string        // agent_stop, agent_start, host_boot, clock_step, maintenance_on
+	// Step is that of the wall clock for clock_step, and how long it lasts for
+	// maintenance_on.
+	Step   time.Duration
+	Device string // the UPS that maintenance_on is about
 }
 
 // Site is one site with everything that happens there.
@@ -247,6 +250,7 @@ type ups struct {
 	ratio float64 // nominal power as a part of that of fedBy
 
 	off, bypass, tests []span        // output switched off; no battery behind it; discharged on purpose
+	around             []span        // worked on: its input is pulled, and the mains feed past it what hangs on it
 	testStop           float64       // charge at which a test ends by itself
 	dies               time.Duration // a cell fails; 0: never
 	cut                time.Duration // it cuts its output; 0: never

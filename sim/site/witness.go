@@ -34,6 +34,11 @@ type witness struct {
 	step    time.Duration // longest time between changes that was seen on battery
 	changed bool          // a change has been seen on battery
 
+	ran   float64 // runtime told on battery, and since when the same
+	ranAt time.Duration
+
+	lesson lesson
+
 	metric  time.Duration // last answer on battery with a runtime or charge that counts
 	doubted time.Duration // … that even a sceptic would count
 
@@ -161,7 +166,10 @@ func (w *witness) metrics(v values, e *entry) {
 	}
 	charge := v.charge != absent && !w.lying(lieCharge, e)
 	runtime := w.plausible(v, e)
-	if charge || runtime {
+	if v.runtime != w.ran {
+		w.ran, w.ranAt = v.runtime, e.at
+	}
+	if charge || runtime && e.at-max(w.ranAt, w.since) <= frozenAfter { // it would have to fall
 		w.metric = e.at
 	}
 	if charge || runtime && !w.lying(lieStuckRuntime, e) && !v.status.Has(dodai.RB) {
@@ -251,7 +259,10 @@ func (w *witness) rules(v values, e *entry) {
 	limit := cfg.limit().Seconds()
 	k := w.s.clamp(tickAt(e.age))
 	near := w.u.trueLeft(k) <= 1.25*limit+15
-	runtime := w.plausible(v, e) && !w.lying(lieStuckRuntime, e) && v.runtime <= limit
+	if w.u.claims.correct == 0 && len(w.s.loads) == 0 {
+		w.lesson.take(v, t, w.ob, w.since)
+	}
+	runtime := w.plausible(v, e) && !w.lying(lieStuckRuntime, e) && v.runtime*w.lesson.believed() <= limit
 	w.runtime.hold(w.ob && runtime && near, t)
 	charge := v.charge != absent && !w.lying(lieCharge, e) && v.charge <= cfg.MinChargePct
 	w.charge.hold(w.ob && charge && 100*float64(w.u.soc[k]) <= cfg.MinChargePct+10, t)
@@ -266,4 +277,39 @@ func (w *witness) shielded(v values, onBattery time.Duration) bool {
 	trust := w.s.cfg.LBTrust
 	told := v.runtime != 65535 && v.runtime <= 36000 && v.runtime > 3*w.s.cfg.limit().Seconds()
 	return trust != nil && onBattery < *trust && told && v.charge > 50
+}
+
+// lesson is what a deep discharge of this play has shown about the runtime a UPS claims: it
+// makes a claim that is known to be too long as good as a true one. It is only drawn on
+// where the load stays the same and the UPS does not correct itself.
+type lesson struct {
+	from, at    time.Duration
+	claim, left float64
+	watching    bool
+	part        float64 // of a claim that is true; 0: nothing was shown
+}
+
+func (l *lesson) take(v values, t time.Duration, ob bool, since time.Duration) {
+	switch {
+	case v.runtime == absent || v.charge != absent:
+		return
+	case ob && !l.watching && t-since >= 30*time.Second:
+		*l = lesson{from: t, at: t, claim: v.runtime, left: v.runtime, watching: true, part: l.part}
+	case ob:
+		l.at, l.left = t, v.runtime
+	case l.watching:
+		l.watching = false
+		took, fell := (l.at - l.from).Seconds(), l.claim-l.left
+		if took >= 120 && fell >= 0.55*l.claim && took/fell < 0.85 && l.part == 0 {
+			l.part = max(0.2, took/fell)
+		}
+	}
+}
+
+// believed is which part of a claim is called true now.
+func (l *lesson) believed() float64 {
+	if l.part == 0 {
+		return 1
+	}
+	return l.part
 }

@@ -15,8 +15,22 @@ const (
 
 // judge says what stands at t: a call nobody may overlook, and an excuse.
 func (w *witness) judge(t time.Duration) {
+	if w.s.workedOn(w.u.name, t) {
+		w.called, w.excused = false, false
+		return
+	}
 	w.called, w.why = w.call(t)
 	w.excused = w.excuses(t)
+}
+
+// workedOn is whether the operator has said that a UPS is.
+func (s *Site) workedOn(name string, t time.Duration) bool {
+	for _, h := range s.happenings {
+		if h.What == "maintenance_on" && h.Device == name && h.At <= t && t < h.At+h.Step {
+			return true
+		}
+	}
+	return false
 }
 
 // call is whether this UPS calls for a shutdown at t, and by what.
@@ -27,8 +41,11 @@ func (w *witness) call(t time.Duration) (bool, string) {
 	if st := w.last.status; st.Has(dodai.FSD) && !w.latch && w.u.claims.fsd != 0 && t >= w.u.claims.fsd {
 		return true, "forced shutdown"
 	}
+	if w.off && t-w.offAt >= offAfter+late && w.trulyOff(t) {
+		return true, "off"
+	}
 	if !w.ob {
-		return w.silentOnLine(t) || w.off && t-w.offAt >= offAfter+late && w.trulyOff(t), "silent on line, or off"
+		return w.silentOnLine(t), "silent on line"
 	}
 	max := w.s.cfg.MaxOnBatt
 	switch {

@@ -26,7 +26,7 @@ func (c siteCase) Spec() drill.Spec {
 		UPSes: c.UPSes(), Paths: c.Paths(), Links: c.Links(), PSUs: c.HasPSUs(), End: c.End(), Read: c.Read,
 	}
 	for _, h := range c.Happenings() {
-		spec.Happenings = append(spec.Happenings, drill.Happening{At: h.At, What: h.What, Step: h.Step})
+		spec.Happenings = append(spec.Happenings, drill.Happening{At: h.At, What: h.What, Device: h.Device, Step: h.Step})
 	}
 	return spec
 }

@@ -35,7 +35,7 @@ func TestReplay(t *testing.T) {
 			})
 		}
 	})
-	if down.Load() < 50 || supplies.Load() < 20 || silent.Load() < 50 || failing.Load() < 50 {
+	if down.Load() < 50 || supplies.Load() < 10 || silent.Load() < 50 || failing.Load() < 50 {
 		t.Errorf("too tame: %d shutdowns, %d with a lost input, %d with a failed read, %d with a fail rate",
 			down.Load(), supplies.Load(), silent.Load(), failing.Load())
 	}
