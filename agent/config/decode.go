@@ -30,6 +30,7 @@ type decoder struct {
 	wiringAt    []position          // of each of cfg.Wiring
 	wiringBad   bool                // a line of it is missing there
 	minSupplies *position           // where policy.min_supplies was given
+	loadShift   *position           // where policy.load_shift was given
 	inline      position            // of a secret that stands in the file itself
 }
 

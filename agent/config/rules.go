@@ -52,6 +52,9 @@ func (d *decoder) policy(n ast.Node) {
 	if at, given := seen["min_supplies"]; given {
 		d.minSupplies = &at
 	}
+	if at, given := seen["load_shift"]; given {
+		d.loadShift = &at
+	}
 }
 
 // example is the default, or a plausible value where that is none.
@@ -120,6 +123,10 @@ func (d *decoder) supplies() {
 	}
 	if c.Mode == Armed && n == 0 {
 		d.warn(d.modeAt, "mode is armed without a UPS: there is nothing to decide from", "a UPS", "ups: [{name: u1, driver: megatec, port: /dev/ttyS0}]")
+	}
+	if d.loadShift != nil && c.Policy.LoadShift && n > 1 && len(c.Wiring) == 0 && !d.wiringBad {
+		d.warn(*d.loadShift, fmt.Sprintf("load_shift is true with %d UPSes and without wiring: nothing says which of them carry this host together", n),
+			"wiring, without which each counts by itself", fmt.Sprintf("wiring: [{psu: %q, ups: %s}, {psu: %q, ups: %s}]", "10.1", c.UPS[0].Name, "10.2", c.UPS[1].Name))
 	}
 	if d.minSupplies != nil && !d.wiringBad {
 		d.enough(*d.minSupplies)

@@ -148,6 +148,11 @@ func TestWiringWarnings(t *testing.T) {
 		{"three inputs, two of them the same", "wiring: [{psu: x, feed: A}, {psu: x, feed: A, outlet: p/1}, {psu: x, feed: B}]", nil},
 		{"three inputs on one", "wiring: [{psu: x, feed: A}, {psu: x, feed: A, outlet: p/1}, {psu: x, feed: A, outlet: q/1}]",
 			[]string{"f:1:29: all 3 inputs of the transfer switch before psu x hang on feed A" + nothing}},
+		{"load_shift without wiring", siteOf("a b", "policy: {load_shift: true}"), []string{
+			"f:6:10: load_shift is true with 2 UPSes and without wiring: nothing says which of them carry this host together: want wiring"}},
+		{"load_shift with wiring", siteOf("a b", "policy: {load_shift: true}", "wiring: [{psu: x, ups: a}, {psu: y, ups: b}]"), nil},
+		{"load_shift with one UPS", siteOf("a", "policy: {load_shift: true}"), nil},
+		{"load_shift off, without wiring", siteOf("a b", "policy: {load_shift: false}"), nil},
 		{"two supplies on one feed are no switch", siteOf("a", "wiring: [{psu: x, ups: a, feed: A}, {psu: y, ups: a, feed: A}]"), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
