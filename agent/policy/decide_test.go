@@ -292,3 +292,17 @@ func TestNoUPS(t *testing.T) {
 		t.Errorf("decision %+v", w.last)
 	}
 }
+
+// TestTestIsNoEvidence: a charge that fell in a self-test does not decide between OL and OB.
+func TestTestIsNoEvidence(t *testing.T) {
+	w := newWorld(t, nil)
+	w.play("0 u1 OL volts=230 charge=100\n10 u1 OL OB volts=230 charge=100\n15 u1 OL OB TEST volts=230 charge=99\n25 u1 OL OB TEST volts=230 charge=95")
+	w.play("30 u1 OL OB volts=230 charge=95\n80 u1 OL OB volts=230 charge=95\n200 u1 OL OB volts=230 charge=95")
+	if w.last.UPS("u1").OnBattery {
+		t.Errorf("taken for an outage: %s", w.last.Explanation)
+	}
+	w.play("210 u1 OL OB volts=230 charge=93")
+	if !w.last.UPS("u1").OnBattery {
+		t.Errorf("a fall outside of it counts for nothing: %s", w.last.Explanation)
+	}
+}

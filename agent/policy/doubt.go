@@ -58,8 +58,8 @@ func (m *UPSMemory) noteExcuse(f Facts) {
 		*e = Excuse{Since: mark(f.At), Charge: f.Charge, Runtime: f.Runtime, From: mark(f.At)}
 		return
 	}
-	if f.Charge.OK && (!e.Charge.OK || f.Charge.V > e.Charge.V) {
-		e.Charge = f.Charge
+	if f.Charge.OK && (!e.Charge.OK || f.Charge.V > e.Charge.V || f.contradicts() && f.Status.Any(dodai.TEST|dodai.CAL)) {
+		e.Charge = f.Charge // what falls in a test is no evidence
 	}
 	switch was := m.Last.Runtime; {
 	case !f.Runtime.OK:

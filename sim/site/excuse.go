@@ -57,7 +57,11 @@ func (b *bench) dark(feed int, t time.Duration) bool {
 // circuit is gone: it has to be taken for one that went silent on battery.
 func (b *bench) blind(i int, t, allow time.Duration) bool {
 	w := &b.w[i]
-	if w.ob || !w.seen || w.u.fedBy >= 0 || t-w.lastAt < w.blindFor()+allow {
+	heard := w.seen
+	if allow < 0 { // an agent may remember what it heard before it was restarted
+		heard = w.ever
+	}
+	if w.ob || !heard || w.u.fedBy >= 0 || t-w.lastAt < w.blindFor()+allow {
 		return false
 	}
 	if allow > 0 {

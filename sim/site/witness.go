@@ -139,7 +139,7 @@ func (w *witness) line(v values, t time.Duration) {
 			w.lineAt, w.calm = t, false
 		}
 		w.calm = w.calm || t-w.lineAt >= hysteresis
-		w.zero = w.zero || v.charge == 0
+		w.zero = w.zero || v.charge == 0 && !st.Has(dodai.LB)
 		w.ob = false
 	}
 }
