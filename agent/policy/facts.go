@@ -27,7 +27,7 @@ func factsOf(r *dodai.Reading, at, stale time.Duration, doubt bool) Facts {
 		}
 		return some(v)
 	}
-	f := Facts{At: at, Volts: get(dodai.InputVoltage), Nominal: get(dodai.InputVoltageNom), Timer: get(dodai.UPSTimerShutdown), Load: get(dodai.UPSLoad)}
+	f := Facts{At: at, Ratings: ratingsOf(r), Volts: get(dodai.InputVoltage), Nominal: get(dodai.InputVoltageNom), Timer: get(dodai.UPSTimerShutdown), Load: get(dodai.UPSLoad)}
 	if r.Ages["ups.status"] <= stale {
 		f.Status = r.Status
 	}

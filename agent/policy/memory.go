@@ -74,6 +74,8 @@ type Facts struct {
 	Reserve  Num           `json:"reserve,omitzero"`  // percent left by battery voltage, where nothing better is known
 	Metered  bool          `json:"metered,omitempty"` // charge, runtime or battery voltage is known
 	TextTest bool          `json:"text_test,omitempty"`
+	// Ratings are what 100 % of load is, in VA and in W; 0: it does not say.
+	Ratings [len(ratings)]float64 `json:"ratings,omitzero"`
 }
 
 // UPSMemory is what is remembered of one UPS.
@@ -120,8 +122,10 @@ type UPSMemory struct {
 	Timer    Mark `json:"timer,omitzero"`      // the UPS counts down to cutting its output since
 	Off      Mark `json:"off,omitzero"`        // says OFF since
 
-	// Others is the load in percent on the other UPSes when this one was last read.
-	Others Num `json:"others,omitzero"`
+	// Others is the load on the other UPSes when this one was last read, in the unit of the
+	// rating that OthersIn names (VA, W); empty: in percent.
+	Others   Num    `json:"others,omitzero"`
+	OthersIn string `json:"others_in,omitempty"`
 
 	Countdown Countdown `json:"countdown,omitzero"`
 

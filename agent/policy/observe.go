@@ -26,6 +26,7 @@ type ups struct {
 	now      time.Duration
 	mem      UPSMemory          // a copy, stored when the decision is made
 	factor   float64            // on the reported runtime
+	size     float64            // what a percent of load is, beside that of other UPSes that carry this host
 	battery  Battery            // what is known of it
 	taught   bool               // battery has changed
 	cleanEnd bool               // the agent before ended in good order

@@ -98,6 +98,7 @@ type carrier struct {
 	u    *ups
 	left float64 // seconds, at its present load
 	load float64 // percent of its rating
+	size float64 // what a percent is, in a unit that all share
 	gone bool
 }
 
@@ -147,7 +148,7 @@ func (d *decider) carriers() []carrier {
 				return nil
 			}
 			if carrierOf(out, u) == nil {
-				out = append(out, carrier{u: u, left: left, load: d.shareOf(u)})
+				out = append(out, carrier{u: u, left: left, load: d.shareOf(u), size: u.size})
 			}
 		}
 	}
@@ -178,7 +179,7 @@ func (u *ups) steady() (float64, bool) {
 }
 
 // ends is in how many seconds fewer supplies than needed live, when each UPS that ends hands
-// its load to the rest in equal parts.
+// its load to the rest in equal parts, whatever their sizes.
 func (d *decider) ends(list []carrier) float64 {
 	known := true
 	for i := range list {
@@ -186,7 +187,7 @@ func (d *decider) ends(list []carrier) float64 {
 	}
 	for i := range list {
 		if !known {
-			list[i].load = 1 // alike
+			list[i].load, list[i].size = 1, 1 // alike
 		}
 	}
 	total := 0.0
@@ -199,7 +200,7 @@ func (d *decider) ends(list []carrier) float64 {
 		}
 		for i := range list {
 			if c := &list[i]; !c.gone {
-				c.take(first.left, first.load/float64(rest), known)
+				c.take(first.left, first.load*first.size/float64(rest)/c.size, known)
 			}
 		}
 	}

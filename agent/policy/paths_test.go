@@ -102,6 +102,14 @@ func TestLoadShift(t *testing.T) {
 		{name: "a light one makes little difference", u1: "runtime=20 load=5", u2: "runtime=380 load=50", available: 20 + 360*math.Pow(50.0/55, 1.2), want: ReasonNone},
 		{name: "too much for the one that is left", u1: "runtime=100 load=60", u2: "runtime=900 load=60", available: 100, want: ReasonRuntime},
 		{name: "loads not known: alike", u1: "runtime=20", u2: "runtime=380", available: 20 + 360*half, want: ReasonRuntime},
+		{name: "onto a smaller one", u1: "runtime=20 load=10 va=3000", u2: "runtime=380 load=40 va=750", available: 20 + 360*half, want: ReasonRuntime},
+		{name: "onto a larger one", u1: "runtime=20 load=40 va=750", u2: "runtime=380 load=10 va=3000", available: 20 + 360*half, want: ReasonRuntime},
+		{name: "far too much for a smaller one", u1: "runtime=100 load=40 w=2700", u2: "runtime=900 load=30 w=500", available: 100, want: ReasonRuntime},
+		{name: "next to nothing for a larger one", u1: "runtime=20 load=40 va=300", u2: "runtime=380 load=40 va=30000", available: 20 + 360*math.Pow(40/40.4, 1.2), want: ReasonNone},
+		{name: "only one says its size", u1: "runtime=20 load=40 va=300", u2: "runtime=380 load=40", available: 20 + 360*half, want: ReasonRuntime},
+		{name: "sizes in different units", u1: "runtime=20 load=40 va=300", u2: "runtime=380 load=40 w=30000", available: 20 + 360*half, want: ReasonRuntime},
+		{name: "sizes that cannot be", u1: "runtime=20 load=40 va=0", u2: "runtime=380 load=40 va=1e300", available: 20 + 360*half, want: ReasonRuntime},
+		{name: "sizes, but no loads", u1: "runtime=20 va=300", u2: "runtime=380 va=30000", available: 20 + 360*half, want: ReasonRuntime},
 		{name: "no wiring: nothing is known of it", u1: "runtime=20 load=40", u2: "runtime=380 load=40", available: 380, want: ReasonNone, unwired: true},
 		{name: "one feed on line carries all", u1: "runtime=20 load=40", u2: "runtime=380 load=40", available: 380, want: ReasonNone, onOne: true},
 	} {
@@ -289,25 +297,30 @@ func TestLoadIsHandedOnOnce(t *testing.T) {
 		name   string
 		before int // percent on u2 while u1 carries 40
 		after  int // when u1 is silent
+		sizes  [2]string
 		down   bool
 	}{
-		{"all of it", 40, 80, false},
-		{"most of it", 40, 75, false},
-		{"none yet, and it would be too much", 75, 75, true},
-		{"none yet, and it would not", 40, 40, false},
+		{"all of it", 40, 80, [2]string{}, false},
+		{"most of it", 40, 75, [2]string{}, false},
+		{"none yet, and it would be too much", 75, 75, [2]string{}, true},
+		{"none yet, and it would not", 40, 40, [2]string{}, false},
+		{"all of a small one", 75, 79, [2]string{"va=300", "va=3000"}, false},
+		{"not all, for all that is known", 75, 79, [2]string{"va=300"}, true},
+		{"none yet of a small one", 75, 75, [2]string{"va=300", "va=3000"}, false},
+		{"none yet of a big one", 40, 40, [2]string{"w=900", "w=450"}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.snap.Paths = pair
 			for _, s := range []int{2, 14, 20, 22} {
-				w.play(fmt.Sprintf("%d u2 OB runtime=%d load=%d\n%d u1 OB runtime=%d load=40", s, 4000-s, tc.before, s, 902-s))
+				w.play(fmt.Sprintf("%d u2 OB runtime=%d load=%d %s\n%d u1 OB runtime=%d load=40 %s", s, 4000-s, tc.before, tc.sizes[1], s, 902-s, tc.sizes[0]))
 			}
 			if w.last.Shutdown {
 				t.Fatalf("too early: %s", w.last.Explanation)
 			}
-			w.play(fmt.Sprintf("24 u1 OB LB runtime=300 load=40\n24 u2 OB runtime=3976 load=%d\n25 u1 OB LB runtime=299 load=40", tc.before))
+			w.play(fmt.Sprintf("24 u1 OB LB runtime=300 load=40 %[2]s\n24 u2 OB runtime=3976 load=%[1]d %[3]s\n25 u1 OB LB runtime=299 load=40 %[2]s", tc.before, tc.sizes[0], tc.sizes[1]))
 			for s := 26; s < 120; s += 2 {
-				w.play(fmt.Sprintf("%d u2 OB runtime=%d load=%d\n%d u1 fails", s, 2000-s, tc.after, s))
+				w.play(fmt.Sprintf("%d u2 OB runtime=%d load=%d %s\n%d u1 fails", s, 2000-s, tc.after, tc.sizes[1], s))
 			}
 			if w.last.Shutdown != tc.down {
 				t.Errorf("%s, want it down: %v", w.last.Explanation, tc.down)

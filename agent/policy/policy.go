@@ -33,7 +33,7 @@ type decider struct {
 	upses    []*ups               // in name order
 	bmcs     []*dodai.DeviceState // devices that report power supplies
 	supplies []supply
-	carried  float64        // percent of load on all UPSes that feed supplies
+	carried  float64        // load on all UPSes that feed supplies, in VA, W or percent: see sizeUp
 	together *time.Duration // how long the UPSes last that carry the host together; nil: not known
 	fast     map[string]bool
 	psuLie   string  // device that reports every input lost; empty: none

@@ -37,7 +37,7 @@ func at(seconds float64) time.Duration { return start + time.Duration(seconds*fl
 var shortNames = map[string]string{
 	"charge": dodai.BatteryCharge, "runtime": dodai.BatteryRuntime, "volts": dodai.InputVoltage, "load": dodai.UPSLoad,
 	"timer": dodai.UPSTimerShutdown, "battery": dodai.BatteryVoltage, "low": "battery.voltage.low",
-	"nominal": "battery.voltage.nominal", "test": dodai.UPSTestResult,
+	"nominal": "battery.voltage.nominal", "test": dodai.UPSTestResult, "va": ratings[0], "w": ratings[1],
 }
 
 // play reads one step per line and decides on each: seconds, UPS, then status words and
