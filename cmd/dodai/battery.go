@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,9 +51,10 @@ full again.`,
 	socket, asJSON := socketFlag(cmd), jsonFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		question := fmt.Sprintf("What the old battery of %s has taught will be forgotten, and what the UPS claims believed in full. Has it got a new one?", args[0])
-		if !*yes && !(onTerminal(cmd) && confirm(cmd, question)) {
-			return usageError("%s: not confirmed; --yes confirms where nobody can be asked", cmd.CommandPath())
+		if !*yes {
+			if err := confirmReplaced(cmd, *socket, args[0]); err != nil {
+				return err
+			}
 		}
 		return askBattery(cmd, *socket, *asJSON, "POST", agent.BatteryRequest{UPS: args[0]}, func(w io.Writer, a agent.BatteryAnswer) error {
 			if _, err := fmt.Fprintf(w, "%s: has a new battery; what the old one taught is forgotten\n\n", args[0]); err != nil {
@@ -62,6 +64,30 @@ full again.`,
 		})
 	}
 	return cmd
+}
+
+// confirmReplaced asks whether a UPS has got a new battery, if there is such a UPS and
+// somebody to ask.
+func confirmReplaced(cmd *cobra.Command, socket, ups string) error {
+	no := usageError("%s: not confirmed; --yes confirms where nobody can be asked", cmd.CommandPath())
+	if !onTerminal(cmd) {
+		return no
+	}
+	var a agent.BatteryAnswer
+	if err := newClient(socket).do(cmd.Context(), "GET", batteryPath, nil, &a); err != nil {
+		return err
+	}
+	var known []string
+	for _, b := range a.Batteries {
+		known = append(known, b.UPS)
+	}
+	if !slices.Contains(known, ups) {
+		return usageError("%s: there is no UPS %q%s: want one of %s", cmd.CommandPath(), ups, config.Meant(ups, known), strings.Join(known, ", "))
+	}
+	if !confirm(cmd, fmt.Sprintf("What the old battery of %s has taught will be forgotten, and what the UPS claims believed in full. Has it got a new one?", ups)) {
+		return no
+	}
+	return nil
 }
 
 // onTerminal reports whether somebody can be asked.

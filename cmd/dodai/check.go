@@ -49,10 +49,18 @@ says in words what hangs on what. The exit status is 2 when there is a mistake.`
 
 // summarise writes what was read in one line, and in words what hangs on what.
 func summarise(w io.Writer, path string, cfg *config.Config) error {
-	lines := append([]string{fmt.Sprintf("%s: in order, mode %s, %d devices, %d steps, %d hooks",
-		path, cfg.Mode, len(cfg.AllDevices()), len(cfg.Shutdown.Steps), len(cfg.Hooks))}, cfg.WiringText()...)
+	lines := append([]string{fmt.Sprintf("%s: in order, mode %s, %s, %s, %s",
+		path, cfg.Mode, counted(len(cfg.AllDevices()), "device"), counted(len(cfg.Shutdown.Steps), "step"), counted(len(cfg.Hooks), "hook"))}, cfg.WiringText()...)
 	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
 	return err
+}
+
+// counted is a number of things, in words: 1 device, 2 devices.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // problemsOf is what --json prints: a file that cannot be read is one problem as well.

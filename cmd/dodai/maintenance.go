@@ -123,7 +123,7 @@ func printEnded(w io.Writer, a agent.MaintenanceAnswer) error {
 		}
 	}
 	if len(a.Ended) == 0 {
-		if _, err := fmt.Fprintln(w, "no such UPS was in maintenance"); err != nil {
+		if _, err := fmt.Fprintln(w, "nothing ended: no UPS that is meant was in maintenance"); err != nil {
 			return err
 		}
 	}

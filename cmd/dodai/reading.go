@@ -58,7 +58,7 @@ func diskRows(disks []dodai.Disk) [][]string {
 }
 
 func psuRows(psus []dodai.PSU) [][]string {
-	rows := [][]string{{"SUPPLY", "NAME", "STATE", "INPUT", "WATTS", "RATED"}}
+	rows := [][]string{{"SUPPLY", "NAME", "STATE", "INPUT", "WATTS", "RATED WATTS"}}
 	for _, p := range psus {
 		rows = append(rows, []string{p.ID, dash(p.Name), string(p.State), dash(string(p.Input)), number(p.Watts), number(p.CapacityWatts)})
 	}

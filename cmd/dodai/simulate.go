@@ -71,11 +71,11 @@ again and writes it as a scenario file.`,
 	flags.BoolVar(&f.json, "json", false, "print JSON; files are always answered so, one object a line")
 	flags.Uint64Var(&f.seed, "seed", 1, "of the random numbers")
 	flags.BoolVar(&f.jitter, "jitter", false, "begin polling at a random phase")
-	flags.Float64Var(&f.failRate, "fail-rate", 0, "share of reads that fail, 0 to 1")
+	flags.Float64Var(&f.failRate, "fail-rate", 0, "share of reads that fail, 0 or more and less than 1")
 	flags.BoolVar(&f.clockSteps, "clock-steps", false, "step the wall clock by up to an hour, again and again")
 	flags.StringArrayVar(&f.without, "without", nil, "play with a `rule` of the policy switched off, to see what it is good for; may be repeated")
 	flags.IntVar(&f.random, "random", 0, "play so many random outages")
-	flags.DurationVar(&f.forTime, "for", 0, "play random outages for so long, for example 60s")
+	flags.DurationVar(&f.forTime, "for", 0, "play random outages for so long, for example 60s; with --random no more than so many")
 	flags.Uint64Var(&f.one, "random-seed", 0, "play the one random outage of this seed")
 	flags.StringVar(&f.replayDir, "replay-dir", "", "write a scenario file of each failure told, and of --random-seed, to this folder")
 	flags.IntVar(&f.workers, "workers", 0, "play so many at a time; 0: one for each processor")
@@ -90,6 +90,9 @@ var (
 	onlyFiles  = []string{"jitter", "fail-rate", "clock-steps"}
 	onlyRandom = []string{"replay-dir", "workers"}
 )
+
+// maxWorkers is more than any machine has processors for.
+const maxWorkers = 1024
 
 // check refuses a command line that does not say one thing.
 func (f *simulateFlags) check(cmd *cobra.Command, args []string) error {
@@ -115,16 +118,18 @@ func (f *simulateFlags) check(cmd *cobra.Command, args []string) error {
 		return usageError("simulate: --for is %v, want more than 0", f.forTime)
 	case said("random-seed") && (said("random") || said("for") || said("seed")):
 		return usageError("simulate: --random-seed is one outage; it goes with neither --random, --for nor --seed")
-	case f.workers < 0:
-		return usageError("simulate: --workers is %d, want 0 or more", f.workers)
+	case f.workers < 0 || f.workers > maxWorkers:
+		return usageError("simulate: --workers is %d, want 0 to %d", f.workers, maxWorkers)
+	case said("replay-dir") && f.replayDir == "":
+		return usageError("simulate: --replay-dir is empty, want a folder")
 	}
 	return nil
 }
 
 // files plays scenario files.
 func (f *simulateFlags) files(cmd *cobra.Command, args []string) error {
-	if f.failRate < 0 || f.failRate >= 1 {
-		return usageError("--fail-rate is %v, want 0 or more and less than 1", f.failRate)
+	if !(f.failRate >= 0 && f.failRate < 1) { // also what is no number
+		return usageError("simulate: --fail-rate is %v, want 0 or more and less than 1", f.failRate)
 	}
 	without, err := f.rules()
 	if err != nil {
@@ -134,10 +139,14 @@ func (f *simulateFlags) files(cmd *cobra.Command, args []string) error {
 		Seed: said(cmd, "seed", &f.seed), Jitter: said(cmd, "jitter", &f.jitter), FailRate: said(cmd, "fail-rate", &f.failRate),
 		ClockSteps: said(cmd, "clock-steps", &f.clockSteps), Without: without, Violations: cmd.ErrOrStderr(),
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("simulate: interrupted")
+	case errors.Is(err, drill.ErrOutput):
+		return err
+	case err != nil:
 		return &exitError{exitUsage, err}
-	}
-	if !ok {
+	case !ok:
 		return notInOrder
 	}
 	return nil
@@ -183,14 +192,20 @@ func (f *simulateFlags) outages(cmd *cobra.Command) error {
 	return nil
 }
 
-// terminal is w if it is one.
+// terminal is w if it is one. The null device, which is one as well by its mode, is none.
 func terminal(w io.Writer) io.Writer {
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			return f
-		}
+	f, ok := w.(*os.File)
+	if !ok {
+		return nil
 	}
-	return nil
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+		return nil
+	}
+	return f
 }
 
 // profile measures where the time goes until stop is called.

@@ -79,7 +79,7 @@ func printStatus(w io.Writer, s agent.Status) error {
 		head = append(head, []string{"shutdown", shutdownText(*s.Shutdown)})
 	}
 	if s.Drill != nil {
-		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
+		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s; `dodai drill abort` ends it", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
 	}
 	for _, section := range [][][]string{head, needRows(s), upsRows(s), whyRows(s), deviceStatusRows(s), alertRows(s)} {
 		if len(section) < 2 {
@@ -90,15 +90,29 @@ func printStatus(w io.Writer, s agent.Status) error {
 		}
 		fmt.Fprintln(w)
 	}
-	for _, d := range s.Devices {
-		if d.Reading != nil && !d.Kind.IsPower() {
-			if err := printReading(w, *d.Reading); err != nil {
-				return err
-			}
-		}
+	if err := printHardware(w, s.Devices); err != nil {
+		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", spofLine(s))
+	_, err := fmt.Fprintln(w, spofLine(s))
 	return err
+}
+
+// printHardware prints what the devices that are no UPS say, with an empty line behind it.
+func printHardware(w io.Writer, devices []agent.DeviceStatus) error {
+	any := false
+	for _, d := range devices {
+		if d.Reading == nil || d.Kind.IsPower() {
+			continue
+		}
+		if err := printReading(w, *d.Reading); err != nil {
+			return err
+		}
+		any = true
+	}
+	if any {
+		fmt.Fprintln(w)
+	}
+	return nil
 }
 
 func shutdownText(d agent.DownStatus) string {
