@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
@@ -25,9 +26,15 @@ const (
 	defaultPollLine = 5 * time.Second
 )
 
-// Load reads and parses a scenario file.
+// Load reads and parses a scenario file. It reads no more than one byte above what a
+// scenario may have: a device that never ends must not fill the memory.
 func Load(path string) (*Scenario, error) {
-	data, err := os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("scenario: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, scenarioMaxBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("scenario: %w", err)
 	}

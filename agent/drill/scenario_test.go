@@ -2,6 +2,7 @@ package drill
 
 import (
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -202,6 +203,40 @@ timeline:
 	}
 	if s.Config.Need != 240*time.Second || s.Config.Reserve != time.Minute {
 		t.Errorf("need %v and %v, want 300 s of which 60 s are reserve", s.Config.Need, s.Config.Reserve)
+	}
+}
+
+// TestParseOneDocument: what stands behind a second "---" would be left unplayed.
+func TestParseOneDocument(t *testing.T) {
+	one := "id: X\ntimeline: [{t: 0, event: end}]\n"
+	for _, data := range []string{one, "---\n" + one, one + "---\n"} {
+		if _, err := Parse("x.yaml", []byte(data)); err != nil {
+			t.Errorf("%q: %v", data, err)
+		}
+	}
+	_, err := Parse("x.yaml", []byte(one+"---\nid: Y\ntimeline: [{t: 0, event: end}]\n"))
+	if e, ok := errors.AsType[*SyntaxError](err); !ok || e.Line != 4 || e.Got != "a second document" {
+		t.Errorf("two documents: %v, want a mistake in line 4", err)
+	}
+}
+
+// TestLoadEndless: a file without an end is a mistake, found without reading it all.
+func TestLoadEndless(t *testing.T) {
+	if _, err := Load("/dev/zero"); err == nil || !strings.Contains(err.Error(), "too long a file") {
+		t.Errorf("Load(/dev/zero) = %v, want too long a file", err)
+	}
+}
+
+// TestSimulateOutput: who cannot be told is told apart from a file that cannot be read.
+func TestSimulateOutput(t *testing.T) {
+	files, _ := filepath.Glob(filepath.Join("testdata", "scenarios", "*.yaml"))
+	closed, w := io.Pipe()
+	closed.Close()
+	if _, err := Simulate(t.Context(), w, files[:1], SimulateOptions{}); !errors.Is(err, ErrOutput) || !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("Simulate to a closed pipe = %v, want ErrOutput for %v", err, io.ErrClosedPipe)
+	}
+	if _, err := Simulate(t.Context(), io.Discard, []string{"nosuch.yaml"}, SimulateOptions{}); err == nil || errors.Is(err, ErrOutput) {
+		t.Errorf("Simulate without its file = %v", err)
 	}
 }
 

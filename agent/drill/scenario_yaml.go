@@ -68,8 +68,12 @@ func (r *reader) failAt(tk *token.Token, got, want string) {
 
 // document parses the one document of the file.
 func (r *reader) document(data []byte) (root ast.Node) {
-	if len(data) > scenarioMaxBytes || !utf8.Valid(data) {
-		r.failAt(nil, fmt.Sprintf("%d bytes", len(data)), fmt.Sprintf("at most %d bytes of UTF-8", scenarioMaxBytes))
+	switch {
+	case len(data) > scenarioMaxBytes:
+		r.failAt(nil, "too long a file", fmt.Sprintf("at most %d bytes", scenarioMaxBytes))
+		return nil
+	case !utf8.Valid(data):
+		r.failAt(nil, "not UTF-8", "a scenario in UTF-8")
 		return nil
 	}
 	defer func() { // a panic of the parser is a file that cannot be read
@@ -93,12 +97,19 @@ func (r *reader) document(data []byte) (root ast.Node) {
 		return nil
 	}
 	for _, doc := range file.Docs {
-		if doc.Body != nil {
-			return doc.Body
+		switch {
+		case doc.Body == nil:
+		case root != nil:
+			r.fail(doc.Body, "a second document", "one scenario in a file")
+			return nil
+		default:
+			root = doc.Body
 		}
 	}
-	r.failAt(nil, "an empty file", "id, timeline and expect")
-	return nil
+	if root == nil {
+		r.failAt(nil, "an empty file", "id, timeline and expect")
+	}
+	return root
 }
 
 // plain refuses the parts of YAML that make a file mean something else than it seems

@@ -3,10 +3,12 @@ package drill
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 
+	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/policy"
 )
 
@@ -40,9 +42,12 @@ func set[T any](v *T, to *T) {
 	}
 }
 
+// ErrOutput is an answer that could not be written.
+var ErrOutput = errors.New("simulate: answer not written")
+
 // Simulate plays scenario files and writes one JSON object a line. ok is false when an
 // expectation did not hold. A file that cannot be read is an error, before anything is
-// played.
+// played; so is the end of ctx, and, wrapping ErrOutput, that w does not take the answer.
 func Simulate(ctx context.Context, w io.Writer, files []string, opts SimulateOptions) (ok bool, err error) {
 	scenarios := make([]*Scenario, len(files))
 	for i, file := range files {
@@ -58,12 +63,12 @@ func Simulate(ctx context.Context, w io.Writer, files []string, opts SimulateOpt
 			return false, err
 		}
 		if err := enc.Encode(result); err != nil {
-			return false, fmt.Errorf("simulate: %w", err)
+			return false, fmt.Errorf("%w: %w", ErrOutput, err)
 		}
 		for _, v := range result.Check(s.Expect) {
 			ok = false
 			if opts.Violations != nil {
-				fmt.Fprintf(opts.Violations, "%s: %s\n", s.ID, v)
+				fmt.Fprintf(opts.Violations, "%s: %s\n", dodai.Printable(s.ID), dodai.Printable(v))
 			}
 		}
 	}
