@@ -112,8 +112,35 @@ func (u *ups) noteFalls(f Facts) {
 	}
 }
 
-// availableAt is the available time at now, counted down since the reading when on battery.
+// availableAt is the available time at now, counted down since the reading when on battery,
+// and no longer than until the UPS cuts its output by itself.
 func (u *ups) availableAt() *time.Duration {
+	left := u.batteryLeft()
+	if cut := u.cutIn(); cut != nil && (left == nil || *cut < *left) {
+		return cut
+	}
+	return left
+}
+
+// cutIn is in how long the UPS cuts its output by its own timer; nil: it does not.
+func (u *ups) cutIn() *time.Duration {
+	m := &u.mem
+	if !m.Timer.Set || m.Countdown.V < 0 {
+		return nil
+	}
+	return new(max(0, seconds(m.Countdown.V)-(u.now-m.Countdown.Read.At)))
+}
+
+// source says where availableAt comes from.
+func (u *ups) source() string {
+	left := u.batteryLeft()
+	if cut := u.cutIn(); cut != nil && (left == nil || *cut < *left) {
+		return dodai.UPSTimerShutdown
+	}
+	return u.mem.Source
+}
+
+func (u *ups) batteryLeft() *time.Duration {
 	m := &u.mem
 	if !m.Available.OK {
 		return nil

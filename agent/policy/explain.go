@@ -178,7 +178,7 @@ func withNumbers(f Facts) string {
 // by names the figure that says how long the battery lasts, with the part of it that is
 // believed.
 func (u *ups) by() string {
-	source, part := strings.CutSuffix(u.mem.Source, corrected)
+	source, part := strings.CutSuffix(u.source(), corrected)
 	if !part {
 		return source
 	}

@@ -207,7 +207,7 @@ func (u *ups) line() Line {
 func (u *ups) view() UPSView {
 	m := &u.mem
 	v := UPSView{
-		UPS: u.name, Line: u.line(), OnBattery: m.OnBattery.Set, Available: u.availableAt(), Source: m.Source, Factor: u.believed(),
+		UPS: u.name, Line: u.line(), OnBattery: m.OnBattery.Set, Available: u.availableAt(), Source: u.source(), Factor: u.believed(),
 		Doomed: u.doom, Rule: u.against(), Lost: u.lost, Maintenance: u.maint != nil, Why: u.why,
 	}
 	if m.OnBattery.Set {

@@ -13,6 +13,7 @@ const (
 	slopeSpace  = 5 * time.Second   // between two points
 	slopePoints = 40
 	slopeJump   = 10 // percent between two readings that cannot be a discharge
+	slopeFirst  = 4  // percent, and times the step before: the same while no rate is known
 	slopeRise   = 2  // percent
 )
 
@@ -83,8 +84,11 @@ func (s *Slope) add(v, fall float64, mid time.Duration) {
 // jump is the largest fall over gap that can be a discharge.
 func (s *Slope) jump(gap time.Duration) float64 {
 	n := len(s.Points)
-	if n < 3 {
+	switch {
+	case n == 0:
 		return slopeJump
+	case n < 3: // no rate yet: the only step is the measure
+		return min(slopeJump, max(slopeFirst, slopeFirst*s.Points[n-1].By)*max(1, gap.Seconds()/slopeSpace.Seconds()))
 	}
 	step := max(s.Points[n-1].By, s.Points[n-2].By)
 	rate, _ := s.rate(s.At)

@@ -117,3 +117,22 @@ func TestObserved(t *testing.T) {
 		})
 	}
 }
+
+// TestEarlyJump: a correction of the charge is one before there is a rate to hold it against.
+func TestEarlyJump(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		legs  []leg
+		began bool // anew
+	}{
+		{"a step of eight after one of one", []leg{{1, 9, 1}, {8, 2, 1}}, true},
+		{"coarse steps", []leg{{5, 40, 2}}, false},
+		{"a step that came in a silence", []leg{{1, 9, 1}, {8, 20, 1}}, false},
+		{"two after one", []leg{{1, 9, 1}, {2, 9, 1}}, false},
+	} {
+		s, _ := fell(tc.legs)
+		if began := len(s.Points) == 0; began != tc.began {
+			t.Errorf("%s: began anew %v, want %v: %+v", tc.name, began, tc.began, s.Points)
+		}
+	}
+}

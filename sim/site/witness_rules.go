@@ -127,6 +127,9 @@ func (w *witness) excuses(t time.Duration) bool {
 	if st.Has(dodai.FSD) && (w.fought || c.active(lieFSD, age) == nil) {
 		return true
 	}
+	if w.falls >= 2 && c.timer != 0 && t >= c.timer { // on line too
+		return true
+	}
 	if w.off && t-w.offAt >= offAfter-early && w.s.inputs() > 1 {
 		return true
 	}
