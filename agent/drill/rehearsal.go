@@ -127,11 +127,11 @@ func (r *rehearsal) run(ctx context.Context) error {
 
 // step lets the second decision see the injected outage.
 func (r *rehearsal) step(live *dodai.Snapshot, now time.Duration) policy.Decision {
-	snap := live
+	snap, wall := live, live.Wall.Add(now-live.At) // what is live may be some seconds old
 	for ups := range r.bind {
 		if dev := live.Device(ups); dev != nil && dev.Reading != nil {
 			r.injected[ups] = r.inject(dev, now)
-			snap = snap.With(r.injected[ups], now, live.Wall)
+			snap = snap.With(r.injected[ups], now, wall)
 		}
 	}
 	var d policy.Decision

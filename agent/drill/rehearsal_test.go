@@ -228,3 +228,24 @@ func TestBuiltinsForPoorUPSes(t *testing.T) {
 		}
 	}
 }
+
+// What is live is as old as the last poll: a drill's events are not dated before the drill.
+func TestRehearsalIsDatedNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite("u1")
+		setup := s.setup(t, "low_battery")
+		stale, d := s.live()
+		setup.Live = func() (*dodai.Snapshot, policy.Decision) { return stale, d }
+		time.Sleep(4 * time.Second)
+		began := time.Now()
+		RunRehearsal(t.Context(), setup)
+		if len(s.events) == 0 {
+			t.Fatal("no events")
+		}
+		for _, ev := range s.events {
+			if !ev.Wall.IsZero() && ev.Wall.Before(began) {
+				t.Errorf("%s is dated %v before the drill began", ev.Name, began.Sub(ev.Wall))
+			}
+		}
+	})
+}

@@ -126,7 +126,7 @@ func (r *Report) judge(o Objectives) {
 	}
 	if len(r.Objectives) == 0 && r.DecidedS == nil {
 		r.Verdict = Fail
-		r.Why = "the outage led to no decision and no objective was given"
+		r.Why = "the outage led to no shutdown, and nothing says whether it should have: give the drill an objective, or a scenario that expects shutdown: false"
 	}
 }
 
@@ -152,8 +152,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		_, err := io.WriteString(w, b.String())
 		return err
 	}
-	fmt.Fprintf(&b, "  detected after %s, decided after %s%s, margin then %s, plan through after %s\n",
-		secondsOr(r.DetectedS, "never"), secondsOr(r.DecidedS, "never"), reasonText(r.Reason), secondsOr(r.MarginS, "unknown"), secondsOr(r.StoppedS, "-"))
+	fmt.Fprintf(&b, "  %s\n", r.outcome())
 	for _, o := range r.Objectives {
 		fmt.Fprintf(&b, "  %-4s %-16s want %8s, got %s\n", passText(o.Pass), o.Name, o.show(&o.Want), o.show(o.Got))
 	}
@@ -163,6 +162,19 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// outcome is what came of the outage, in a line.
+func (r *Report) outcome() string {
+	text := "not detected"
+	if r.DetectedS != nil {
+		text = "detected after " + secondsOr(r.DetectedS, "")
+	}
+	if r.DecidedS == nil {
+		return text + ", no shutdown decided"
+	}
+	return fmt.Sprintf("%s, decided after %s%s, margin then %s, plan through after %s",
+		text, secondsOr(r.DecidedS, ""), reasonText(r.Reason), secondsOr(r.MarginS, "unknown"), secondsOr(r.StoppedS, "-"))
 }
 
 // show is a figure of the objective in its unit.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/dodai-agent/dodai/agent/shutdown"
 )
@@ -32,7 +33,7 @@ func RunTabletop(ctx context.Context, s Setup) *Report {
 		r.TookS = *res.AtS + s.Need.Total.Seconds()
 		r.settle()
 	} else {
-		r.note("the host stays up", s.Scenario.End.Seconds())
+		r.note(strings.Replace(cmp.Or(res.Decision.Summary, "stay up"), "stay up", "the host stays up", 1), s.Scenario.End.Seconds())
 	}
 	r.judge(s.objectives())
 	return r
