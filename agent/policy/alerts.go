@@ -165,7 +165,7 @@ func (u *ups) statusAlerts(say sayFunc) {
 		say(AlertFSD, "announces a forced shutdown")
 	}
 	if m.Timer.Set {
-		say(AlertUPSTimer, "counts down to cutting its output, %.0f s left", m.Countdown.V)
+		say(AlertUPSTimer, "counts down to cutting its output, %.0f s left", u.cutIn().Seconds())
 	}
 }
 

@@ -111,5 +111,5 @@ func (u *ups) judgeTimer() (Reason, string) {
 		u.due(acts)
 		return ReasonNone, ""
 	}
-	return ReasonUPSTimer, fmt.Sprintf("counts down to cutting its output, %.0f s left", m.Countdown.V)
+	return ReasonUPSTimer, fmt.Sprintf("counts down to cutting its output, %.0f s left", u.cutIn().Seconds())
 }
