@@ -164,8 +164,8 @@ func (u *ups) statusAlerts(say sayFunc) {
 	case m.FSD.Set:
 		say(AlertFSD, "announces a forced shutdown")
 	}
-	if m.Timer.Set {
-		say(AlertUPSTimer, "counts down to cutting its output, %.0f s left", u.cutIn().Seconds())
+	if cut := u.cutIn(); cut != nil {
+		say(AlertUPSTimer, "counts down to cutting its output, %.0f s left", cut.Seconds())
 	}
 }
 

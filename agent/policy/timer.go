@@ -103,7 +103,8 @@ func (u *ups) noteTimer(f Facts) {
 
 func (u *ups) judgeTimer() (Reason, string) {
 	m := &u.mem
-	if !m.Timer.Set {
+	cut := u.cutIn()
+	if cut == nil {
 		return ReasonNone, ""
 	}
 	ends := m.Countdown.Read.At + time.Duration(min(m.Countdown.V, 1e8)*float64(time.Second))
@@ -111,5 +112,5 @@ func (u *ups) judgeTimer() (Reason, string) {
 		u.due(acts)
 		return ReasonNone, ""
 	}
-	return ReasonUPSTimer, fmt.Sprintf("counts down to cutting its output, %.0f s left", u.cutIn().Seconds())
+	return ReasonUPSTimer, fmt.Sprintf("counts down to cutting its output, %.0f s left", cut.Seconds())
 }
