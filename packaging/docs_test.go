@@ -81,6 +81,38 @@ func TestDocumentedScenario(t *testing.T) {
 	}
 }
 
+// TestStatusIsExplained: every alert and every state that an operator may see at night has a
+// row that says what to do.
+func TestStatusIsExplained(t *testing.T) {
+	page := readFile(t, "../docs/operating.md")
+	_, page, _ = strings.Cut(page, "## What `dodai status` says\n")
+	page, _, _ = strings.Cut(page, "\n## ")
+	first := map[string]bool{} // words of a row's first cell
+	for line := range strings.Lines(page) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			first[strings.TrimSpace(cells[1])] = true
+			for word := range strings.FieldsSeq(cells[1]) {
+				first[word] = true
+			}
+		}
+	}
+	for file, word := range map[string]string{
+		"../agent/policy/types.go": `AlertID = "(\w+)"`, "../agent/hardware.go": `AlertID = "(\w+)"`,
+		"../agent/status.go": `(?:return|s\.State =) "(\w+)"`,
+	} {
+		found := regexp.MustCompile(word).FindAllStringSubmatch(readFile(t, file), -1)
+		if len(found) < 3 {
+			t.Fatalf("%s names only %d", file, len(found))
+		}
+		for _, m := range found {
+			state := strings.ReplaceAll(m[1], "_", " ")
+			if m[1] != "shutdown_failed" && !first["`"+m[1]+"`"] && !first[state] { // that one is never raised
+				t.Errorf("no row about %s of %s", m[1], file)
+			}
+		}
+	}
+}
+
 func TestDrillPage(t *testing.T) {
 	page := readFile(t, "../docs/drills.md")
 	for _, word := range append(config.Scenarios, config.Levels...) {

@@ -163,6 +163,10 @@ func TestPrintStatus(t *testing.T) {
 		t.Errorf("an empty status: %v\n%s", err, b.String())
 	}
 	b.Reset()
+	if err := printStatus(&b, agent.Status{BootHold: true}); err != nil || !strings.Contains(b.String(), "after boot  the battery could not carry another shutdown yet") {
+		t.Errorf("after boot: %v\n%s", err, b.String())
+	}
+	b.Reset()
 	err := printStatus(&b, agent.Status{
 		Mode: "armed", State: "shutting_down", Margin: "margin -5 s = 175 s available (battery.runtime × 0.83 learned, u1) − 120 s need − 60 s reserve", Summary: "shut down (rule lb, u1)",
 		UPSes: []agent.UPSStatus{

@@ -78,6 +78,9 @@ func printStatus(w io.Writer, s agent.Status) error {
 	if s.Shutdown != nil {
 		head = append(head, []string{"shutdown", shutdownText(*s.Shutdown)})
 	}
+	if s.BootHold {
+		head = append(head, []string{"after boot", "the battery could not carry another shutdown yet: hold back heavy services; dodai holds none back itself"})
+	}
 	if s.Drill != nil {
 		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s; `dodai drill abort` ends it", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
 	}
