@@ -10,6 +10,7 @@ import (
 
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/drill"
+	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/drivers/all"
 )
 
@@ -109,6 +110,29 @@ func TestStatusIsExplained(t *testing.T) {
 			if m[1] != "shutdown_failed" && !first["`"+m[1]+"`"] && !first[state] { // that one is never raised
 				t.Errorf("no row about %s of %s", m[1], file)
 			}
+		}
+	}
+}
+
+// TestSimulationIsExplained: every rule that can be switched off and every cause that the
+// judge names has a row.
+func TestSimulationIsExplained(t *testing.T) {
+	page := readFile(t, "../docs/simulate.md")
+	words := make([]string, 0, len(policy.Rules))
+	for _, r := range policy.Rules {
+		words = append(words, string(r))
+	}
+	_, judge, _ := strings.Cut(readFile(t, "../sim/site/verdict.go"), "\n// cause says why")
+	causes := regexp.MustCompile(`return "(\w+)"`).FindAllStringSubmatch(judge, -1)
+	if len(causes) < 10 {
+		t.Fatalf("the judge names only %d causes", len(causes))
+	}
+	for _, m := range causes {
+		words = append(words, m[1])
+	}
+	for _, word := range words {
+		if !regexp.MustCompile("(?m)^\\|[^|]*`" + word + "`").MatchString(page) {
+			t.Errorf("no row about %s", word)
 		}
 	}
 }
