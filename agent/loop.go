@@ -234,11 +234,9 @@ func (a *Agent) restore(ctx context.Context) {
 	l := &a.loop
 	now := a.stamp()
 	if data := a.store.load(ctx, keyPolicy); data != nil {
-		m, err := restorePolicy(data, now)
-		if err != nil {
-			a.log.Error("starting without memory", "err", err)
-		} else {
-			l.memory = m
+		var err error
+		if l.memory, err = restorePolicy(data, now); err != nil {
+			a.log.Error("starting without memory, or without a part of it", "err", err)
 		}
 	}
 	if data := a.store.load(ctx, keyShutdown); data != nil {

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dodai-agent/dodai/agent/policy"
@@ -33,21 +35,36 @@ type policyState struct {
 // the same boot they are right as they are; after a reboot the wall clock, the only
 // one that ran on, tells how long it was. Whatever it says, what was saved lies before
 // this boot, which is instant 0: a machine whose clock lost its battery must not take
-// the outage that ended it for one of today.
+// the outage that ended it for one of today. What cannot have been saved is left out: the
+// memory is valid beside errUnsound, and empty beside other errors.
 func restorePolicy(data []byte, now stamp) (policy.Memory, error) {
 	var s policyState
 	if err := json.Unmarshal(data, &s); err != nil {
 		return policy.Memory{}, fmt.Errorf("saved memory of the policy: %w", err)
 	}
-	if s.BootID == now.BootID && s.BootID != "" && s.At <= now.At {
-		return s.Memory, nil
+	if s.At < 0 || s.At > longestUp {
+		return policy.Memory{}, fmt.Errorf("%w: written at %v, want an instant of the agent's clock", errUnsound, s.At)
 	}
-	at := now.At - max(0, now.Wall.Sub(s.Wall))
+	m, dropped := s.Memory.Sound(s.At)
+	var err error
+	if dropped != nil {
+		err = fmt.Errorf("%w: %s", errUnsound, strings.Join(dropped, ", "))
+	}
+	if s.BootID == now.BootID && s.BootID != "" && s.At <= now.At {
+		return m, err
+	}
+	at := now.At - min(max(0, now.Wall.Sub(s.Wall)), longestUp)
 	if s.BootID != "" && now.BootID != "" {
 		at = min(at, -time.Second)
 	}
-	return s.Memory.Shift(at - s.At), nil
+	return m.Shift(at - s.At), err
 }
+
+// longestUp is longer than a machine runs, or stands still.
+const longestUp = 50 * 365 * 24 * time.Hour
+
+// errUnsound is what no agent can have saved.
+var errUnsound = errors.New("saved memory of the policy holds what cannot be")
 
 // downState is a shutdown of this host, from the decision on.
 type downState struct {

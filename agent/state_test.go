@@ -2,6 +2,8 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +51,34 @@ func TestRestorePolicy(t *testing.T) {
 	}
 	if _, err := restorePolicy([]byte(`{"memory":7}`), stamp{}); err == nil || !strings.Contains(err.Error(), "memory of the policy") {
 		t.Errorf("a damaged memory gives %v, want an error that says what it was", err)
+	}
+}
+
+// TestRestoreUnsound: what cannot have been saved does not count, and the rest does.
+func TestRestoreUnsound(t *testing.T) {
+	wall := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	now := stamp{"boot-1", 1010 * time.Second, wall}
+	restored := func(s policyState, now stamp) (policy.Memory, error) {
+		data, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return restorePolicy(data, now)
+	}
+	m := memoryAt(900 * time.Second)
+	m.UPS["u2"] = policy.UPSMemory{Read: policy.Mark{At: 2000 * time.Second, Set: true}}
+	got, err := restored(policyState{stamp{"boot-1", 1000 * time.Second, wall}, m}, now)
+	if _, kept := got.UPS["u2"]; kept || !got.UPS["u1"].OnBattery.Set || !errors.Is(err, errUnsound) || !strings.Contains(err.Error(), "u2") {
+		t.Errorf("a reading of the future: %+v, %v; want u1 alone and an error that names u2", got.UPS, err)
+	}
+	for _, at := range []time.Duration{-1, math.MaxInt64} {
+		if got, err := restored(policyState{stamp{"boot-1", at, wall}, m}, now); !errors.Is(err, errUnsound) || len(got.UPS) != 0 {
+			t.Errorf("written at %v: %+v, %v; want nothing and an error", at, got.UPS, err)
+		}
+	}
+	got, err = restored(policyState{stamp{"boot-0", 1000 * time.Second, time.Time{}}, memoryAt(900 * time.Second)}, now)
+	if on := got.UPS["u1"].OnBattery.At; err != nil || on > -longestUp+now.At || on < -longestUp-time.Hour {
+		t.Errorf("saved in the year 1: on battery since %v, %v; want %v ago", on, err, longestUp)
 	}
 }
 

@@ -22,7 +22,7 @@ func factsOf(r *dodai.Reading, at, stale time.Duration, doubt bool) Facts {
 			return Num{}
 		}
 		v, ok := r.Vars.Float(name)
-		if !ok || math.IsNaN(v) || math.IsInf(v, 0) {
+		if !ok || !(math.Abs(v) <= numberMost) { // also what is no number
 			return Num{}
 		}
 		return some(v)

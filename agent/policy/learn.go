@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -36,6 +37,8 @@ const (
 	// legMin and legDeep are what a claim has to have gone on after a jump to be judged anew.
 	legMin  = time.Minute
 	legDeep = 0.3
+	// scaleCharge is the least charge in percent by which a runtime is divided.
+	scaleCharge = 1
 	// selfCorrected is below which part of what it claimed for the same charge a UPS has
 	// corrected itself.
 	selfCorrected = 0.8
@@ -43,6 +46,11 @@ const (
 	// is not known.
 	bandsMax  = 16
 	batteries = 64
+	// swapApart is how soon after a UPS has said that its battery is another one it is not
+	// believed to have been replaced again: a card that mixes up two of them would.
+	swapApart = 10 * time.Minute
+	// idLong is how much in bytes is kept of each thing that tells batteries apart.
+	idLong = 128
 )
 
 // Battery is what the discharges of one battery have taught about the runtime its UPS
@@ -122,7 +130,7 @@ func (b *Battery) FactorAt(load Num) (factor float64, learned bool) {
 
 func (b *Battery) nearest(load Num) *Band {
 	var found *Band
-	best := math.Inf(1)
+	best := 0.0
 	for i := range b.Bands {
 		band := &b.Bands[i]
 		far := 0.0
@@ -131,7 +139,7 @@ func (b *Battery) nearest(load Num) *Band {
 				continue
 			}
 		}
-		if far < best || far == best && band.Factor < found.Factor {
+		if found == nil || far < best || far == best && band.Factor < found.Factor {
 			best, found = far, band
 		}
 	}
@@ -160,7 +168,7 @@ func (u *ups) factorFor(f Facts) float64 {
 	if band.Honest.OK && f.Runtime.OK && f.Runtime.V > 0 && (l.Corrected || l.Peak <= band.Honest.V) {
 		factor = max(factor, min(1, band.Honest.V/f.Runtime.V))
 	}
-	if !f.Charge.OK || !f.Runtime.OK || f.Charge.V <= 0 || !band.Scale.OK {
+	if !f.Charge.OK || !f.Runtime.OK || f.Charge.V < scaleCharge || !band.Scale.OK {
 		if l.Corrected && !band.Honest.OK {
 			return 1
 		}
@@ -271,7 +279,7 @@ func (u *ups) teach(l Lesson, factor float64, sawEnd bool, took float64) {
 	if band == nil {
 		return
 	}
-	if l.Charge.OK && l.Charge.V > 0 && factor < 1 {
+	if l.Charge.OK && l.Charge.V >= scaleCharge && factor < 1 {
 		band.Scale = some(l.Claim / l.Charge.V)
 	}
 	if l.Jumped && factor < 1 {
@@ -309,7 +317,7 @@ func (b *Battery) bandAt(load Num) *Band {
 }
 
 // sameBattery forgets what an earlier battery taught when the UPS says twice in a row that
-// it is another one now.
+// it is another one now, but not again and again.
 func (u *ups) sameBattery(r *dodai.Reading) {
 	id := batteryID(r)
 	was := u.battery.ID
@@ -319,10 +327,10 @@ func (u *ups) sameBattery(r *dodai.Reading) {
 			u.battery.ID, u.taught = merged, true
 		}
 		u.mem.NewBattery = BatteryID{}
-	case u.mem.NewBattery != id:
+	case u.mem.NewBattery != id, u.mem.Swapped.within(swapApart, u.d.At):
 		u.mem.NewBattery = id
 	default:
-		u.mem.NewBattery, u.mem.Lesson = BatteryID{}, Lesson{}
+		u.mem.NewBattery, u.mem.Lesson, u.mem.Swapped = BatteryID{}, Lesson{}, mark(u.d.At)
 		u.battery, u.taught = Battery{ID: id}, true
 		u.events = append(u.events, dodai.Event{Name: dodai.EventBatteryReplaced, Device: u.name, At: u.now, Wall: u.s.Wall,
 			Text: u.name + " has another battery: what the old one taught is forgotten", Fields: map[string]any{}})
@@ -335,7 +343,15 @@ func batteryID(r *dodai.Reading) BatteryID {
 	if id.Serial == "" {
 		id.Serial = text("device.serial")
 	}
-	return id
+	return id.short()
+}
+
+// short is b with no more of each part than is kept.
+func (b BatteryID) short() BatteryID {
+	for _, part := range []*string{&b.Serial, &b.Pack, &b.Date, &b.Made} {
+		*part = strings.ToValidUTF8((*part)[:min(len(*part), idLong)], "")
+	}
+	return b
 }
 
 // differs reports whether both say something of a part, and not the same.

@@ -131,6 +131,7 @@ type UPSMemory struct {
 
 	Lesson     Lesson    `json:"lesson,omitzero"`
 	NewBattery BatteryID `json:"new_battery,omitzero"` // said by the reading before, not yet believed
+	Swapped    Mark      `json:"swapped,omitzero"`     // when it last said that its battery is another one
 
 	Doomed   Reason        `json:"doomed,omitempty"`
 	DoomedAt time.Duration `json:"doomed_at"`
@@ -218,7 +219,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 func (u *UPSMemory) shift(d time.Duration) {
 	for _, at := range []*Mark{
 		&u.Read, &u.First, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Collapse, &u.ChargeFell,
-		&u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off, &u.WasAt,
+		&u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off, &u.WasAt, &u.Swapped,
 	} {
 		at.shift(d)
 	}
