@@ -43,7 +43,7 @@ func (u *ups) setLine(line Line, f Facts) {
 	default: // keep what was known
 		return
 	}
-	m.Line, m.LineAt, m.Away = line, f.At, 0
+	m.Line, m.LineAt, m.Away, m.Earlier = line, f.At, 0, Mark{}
 }
 
 func (u *ups) onBattery(f Facts) {
@@ -64,6 +64,9 @@ func (u *ups) onBattery(f Facts) {
 		m.OnBattery = mark(f.At)
 		if since := u.dischargesSince(f); since.Set {
 			m.OnBattery = since
+		}
+		if m.Earlier.Set && f.At-u.s.BootedAt <= freshBoot {
+			m.OnBattery = m.Earlier
 		}
 		m.Moved.restart(f.At)
 		m.RuntimeMoved.restart(f.At)

@@ -90,6 +90,7 @@ type UPSMemory struct {
 	LineAt    time.Duration   `json:"line_at"`             // when it was last known
 	Away      Seconds         `json:"away,omitempty"`      // since then, without an agent that listened
 	OnBattery Mark            `json:"on_battery,omitzero"` // start of the outage; a flapping one keeps the first
+	Earlier   Mark            `json:"earlier,omitzero"`    // start of an outage in which the host booted, until the UPS says whether it is over
 	OLSince   Mark            `json:"ol_since,omitzero"`   // within an outage: back on line since
 	Transfer  Mark            `json:"transfer,omitzero"`   // the latest change to battery
 	Transfers []time.Duration `json:"transfers,omitempty"`
@@ -219,7 +220,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 func (u *UPSMemory) shift(d time.Duration) {
 	for _, at := range []*Mark{
 		&u.Read, &u.First, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Collapse, &u.ChargeFell,
-		&u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off, &u.WasAt, &u.Swapped,
+		&u.Earlier, &u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off, &u.WasAt, &u.Swapped,
 	} {
 		at.shift(d)
 	}

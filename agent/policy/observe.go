@@ -50,7 +50,7 @@ func (u *ups) observe() {
 	r := u.d.Reading
 	if m.Read.Set && m.Read.At < u.s.BootedAt {
 		u.died(u.cleanEnd)
-		*m = UPSMemory{LineVolts: m.LineVolts} // what was before the boot says nothing about now
+		u.forgetBoot()
 	}
 	if r == nil || u.d.At < u.s.BootedAt || m.Read == mark(u.d.At) && m.Polls == u.d.Polls {
 		return
@@ -79,6 +79,17 @@ func (u *ups) observe() {
 	u.marks(f, told)
 	u.runs(f, calibrating)
 	m.Read, m.Polls, m.Last = mark(f.At), u.d.Polls, f
+}
+
+// forgetBoot drops what was known before the boot: it says nothing about now. But an outage
+// that the UPS turns out to be still in has not begun with the boot.
+func (u *ups) forgetBoot() {
+	m := &u.mem
+	var earlier Mark
+	if m.running() && m.OnBattery.Set && u.s.BootedAt-m.Read.At <= freshBoot {
+		earlier = m.OnBattery
+	}
+	*m = UPSMemory{LineVolts: m.LineVolts, Earlier: earlier}
 }
 
 // stale is how old a variable may grow, and how long a UPS may be silent.

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -227,5 +228,41 @@ func TestSilenceOverARestart(t *testing.T) {
 	w.play("31 u1 fails\n40 u1 fails\n50 u1 OL")
 	if got, want := strings.Join(w.events(), " "), "comms_lost@20 comms_restored@50"; got != want {
 		t.Errorf("events %q, want %q", got, want)
+	}
+}
+
+// TestOutageOverABoot: a host that boots in the middle of an outage has been on battery since
+// the outage began, unless the UPS says first that it is over, or nobody can know any more.
+func TestOutageOverABoot(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		boot   float64 // seconds after the last reading
+		script string
+		want   Reason
+	}{
+		{"still out", 60, "+5 u1 OB", ReasonMaxOnBatt},
+		{"over", 60, "+5 u1 OL\n+20 u1 OB", ReasonNone},
+		{"silent at first", 60, "+5 u1 fails\n+100 u1 OB", ReasonMaxOnBatt},
+		{"says nothing at first", 60, "+5 u1 ALARM\n+10 u1 OB", ReasonMaxOnBatt},
+		{"off for long", 1000, "+5 u1 OB", ReasonNone},
+		{"silent for long", 60, "+5 u1 fails\n+1000 u1 OB", ReasonNone},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, func(c *Config) { c.MaxOnBattS = new(Seconds(100)) })
+			w.play("0 u1 OL charge=100\n5 u1 OB charge=100\n55 u1 OB charge=95")
+			boot := 55 + tc.boot
+			w.snap.BootedAt, w.snap.AgentStartedAt = at(boot), at(boot+1)
+			for line := range strings.Lines(tc.script) {
+				after, rest, _ := strings.Cut(strings.TrimPrefix(line, "+"), " ")
+				s, err := strconv.ParseFloat(after, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.play(fmt.Sprintf("%g %s charge=90", boot+s, strings.TrimSpace(rest)))
+			}
+			if w.last.Reason != tc.want {
+				t.Errorf("%s, want %s: %s", w.last.Reason, tc.want, w.last.Explanation)
+			}
+		})
 	}
 }
