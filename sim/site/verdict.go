@@ -27,8 +27,9 @@ func (b *bench) verdict(o Outcome) Verdict {
 	return v
 }
 
-// slack is what an agent may take after a call before it decides: two polls and a moment.
-func (s *Site) slack() time.Duration { return 2*s.cfg.PollBatt + 2*time.Second }
+// slack is what an agent may take after a call, which three answers have made, before it
+// decides: with the call, three polls and the confirmation.
+func (s *Site) slack() time.Duration { return s.cfg.PollBatt + 2*time.Second }
 
 // powerFirst judges a machine that lost its power before it was down.
 func (b *bench) powerFirst(o Outcome, gone time.Duration) Verdict {
