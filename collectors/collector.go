@@ -177,7 +177,7 @@ func (c *Collector) publish(ctx context.Context, r result) {
 			c.state.FailingSince = now
 		}
 		c.state.Failures++
-		c.state.Err = dodai.Printable(r.err.Error())
+		c.state.Err = dodai.Printable(drivers.Plain(r.err))
 		c.cfg.Log.Debug("poll failed", "device", c.cfg.Name, "err", r.err, "failures", c.state.Failures)
 	}
 	s := c.state

@@ -291,7 +291,7 @@ func (p *player) note(d policy.Decision) {
 	}
 	if d.BootHold && !p.out.BootHold {
 		p.out.BootHold = true
-		p.entry("note", "the start of heavy services is held back")
+		p.entry("note", "heavy services should wait: the battery could not carry another shutdown yet")
 	}
 }
 

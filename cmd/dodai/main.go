@@ -81,7 +81,7 @@ func report(err error, stderr io.Writer) int {
 	case problems: // begins with file:line:column, as editors and scripts expect it
 		fmt.Fprintln(stderr, err)
 	default:
-		fmt.Fprintln(stderr, prefixed(plain(err)))
+		fmt.Fprintln(stderr, prefixed(drivers.Plain(err)))
 	}
 	if has {
 		return e.code

@@ -1,4 +1,4 @@
-package main
+package drivers
 
 import (
 	"context"
@@ -7,16 +7,14 @@ import (
 	"net"
 	"os"
 	"strings"
-
-	"github.com/dodai-agent/dodai/drivers"
 )
 
-// plain is the text of an error as an operator reads it. A driver's error names the
+// Plain is the text of an error as an operator reads it. A driver's error names the
 // device and the operation; what the layers below add to that (the ends of a socket,
-// the name of a system call) is left out.
-func plain(err error) string {
+// the name of a system call) is left out. Any other error is given as it is.
+func Plain(err error) string {
 	text := err.Error()
-	if _, ok := errors.AsType[*drivers.Error](err); !ok {
+	if _, ok := errors.AsType[*Error](err); !ok {
 		return text
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok {
