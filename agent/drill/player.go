@@ -161,7 +161,7 @@ func (p *player) setUp() error {
 }
 
 // lookBack gives each device the reading of its poll before the start: an agent that has
-// been running for long has heard of all of them.
+// been running for long has heard of all of them, and has decided on it.
 func (p *player) lookBack() {
 	for _, d := range p.devices {
 		d.state.Reading, _ = p.read(d)
@@ -172,6 +172,7 @@ func (p *player) lookBack() {
 		d.state.At, d.state.Polls = p.base+d.next-d.schedule.Line, 1
 	}
 	p.snap.At, p.snap.Wall = p.base, p.wall
+	_, p.mem = p.pol.Decide(p.snap, p.mem, p.base)
 }
 
 // advance goes to the next instant at which something happens, and does it. It returns
@@ -291,7 +292,7 @@ func (p *player) note(d policy.Decision) {
 	}
 	if d.BootHold && !p.out.BootHold {
 		p.out.BootHold = true
-		p.entry("note", "heavy services should wait: the battery could not carry another shutdown yet")
+		p.entry("note", "the start of heavy services is held back")
 	}
 }
 
