@@ -92,6 +92,7 @@ func (u *ups) onLine(f Facts) {
 func (m *UPSMemory) endOutage() {
 	m.OnBattery, m.OLSince, m.Collapse, m.ChargeFell = Mark{}, Mark{}, Mark{}, Mark{}
 	m.LB, m.Runtime, m.Charge = Run{}, Run{}, Run{}
+	m.LastRuntime = Num{} // what the next reading says counts, if it says anything
 	m.LowSaid = false
 }
 

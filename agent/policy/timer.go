@@ -13,6 +13,9 @@ const (
 	timerFalls = 2
 	// timerSlack is what a timer that shows whole seconds may be off by.
 	timerSlack = 1.0
+	// timerFound is for how long a value may have stood when it was first read: network cards
+	// refresh theirs every few seconds.
+	timerFound = 10 * time.Second
 	// timerFar is how far away the end of a countdown may be for it to count at once; above
 	// it somebody has planned ahead.
 	timerFar = time.Hour
@@ -25,6 +28,7 @@ type Countdown struct {
 	Read    Mark    `json:"read,omitzero"`    // when that was
 	Changed Mark    `json:"changed,omitzero"` // when V was first read
 	Falls   int     `json:"falls,omitempty"`  // changes in a row that speak for a countdown
+	Found   bool    `json:"found,omitempty"`  // V may have stood before it was first read
 }
 
 func (c *Countdown) shift(d time.Duration) {
@@ -39,7 +43,7 @@ func (c *Countdown) see(v float64, at time.Duration) {
 	}
 	switch {
 	case !c.Read.Set:
-		c.Changed = mark(at)
+		c.Changed, c.Found = mark(at), true
 	case at < c.Read.At:
 		return
 	case v == c.V:
@@ -47,7 +51,7 @@ func (c *Countdown) see(v float64, at time.Duration) {
 		return
 	default:
 		c.Falls = c.evidence(v, at)
-		c.Changed = mark(at)
+		c.Changed, c.Found = mark(at), false
 	}
 	c.V, c.Read = v, mark(at)
 }
@@ -64,8 +68,11 @@ func (c *Countdown) evidence(v float64, at time.Duration) int {
 	case v > c.V:
 		return 0
 	}
-	fell := c.V - v
-	if most := at - c.Changed.At; fell > 2*most.Seconds()+timerSlack || 2*(fell+timerSlack) < (at-c.Read.At).Seconds() {
+	fell, most := c.V-v, at-c.Changed.At
+	if c.Found {
+		most += timerFound
+	}
+	if fell > 2*most.Seconds()+timerSlack || 2*(fell+timerSlack) < (at-c.Read.At).Seconds() {
 		return 0 // another number, but none that time led to
 	}
 	if stood := c.Read.At - c.Changed.At; 2*(fell+timerSlack) < stood.Seconds() {
