@@ -159,7 +159,7 @@ func (b *bench) together(i int, t time.Duration) {
 		dark := valueAt(b.s.feeds[u.feed].volts, t, nominalVolts) < 90
 		b.feeds[u.feed].hold(w.ob && dark, t)
 	}
-	left, ok := b.moved()
+	left, ok := b.moved(t)
 	b.moves.hold(ok && left <= limit && b.s.hostLeft(tickAt(t)) <= limit, t)
 }
 
@@ -179,14 +179,14 @@ func (b *bench) sum(i int) (seconds float64, ok bool) {
 // moved is how long the host has when of its two UPSes, both on battery and heard, one
 // ends first and all of its load moves to the other, which lasts the less for it in
 // proportion: less than Peukert's law would take.
-func (b *bench) moved() (seconds float64, ok bool) {
+func (b *bench) moved(t time.Duration) (seconds float64, ok bool) {
 	if len(b.w) != 2 || !b.s.wired || b.s.inputs() != 2 || b.s.needs != 1 || b.s.upses[1].fedBy >= 0 {
 		return 0, false
 	}
 	for i := range b.w {
 		w := &b.w[i]
 		e := entry{age: w.u.sampledAt(max(0, w.lastAt))}
-		if !w.seen || !w.ob || !w.plausible(w.last, &e) || w.last.load <= 0 || w.last.status.Any(dodai.RB|dodai.OFF) {
+		if !w.seen || !w.ob || t-w.lastAt > staleAfter || !w.plausible(w.last, &e) || w.last.load <= 0 || w.last.status.Any(dodai.RB|dodai.OFF) {
 			return 0, false
 		}
 	}
