@@ -65,10 +65,15 @@ func restoreMaintenance(data []byte, now stamp) ([]dodai.Maintenance, error) {
 	if s.At < 0 || s.At > 1<<62 {
 		return nil, fmt.Errorf("%w: written at %v, want an instant of the agent's clock", errDamaged, s.At)
 	}
+	known := map[string]bool{}
 	for _, m := range s.Standing {
 		if !plausible(m, s.At) {
 			return nil, fmt.Errorf("%w: %q from %v to %v, written at %v: want at most %v", errDamaged, m.UPS, m.Since, m.Until, s.At, maxMaintenance)
 		}
+		if known[m.UPS] {
+			return nil, fmt.Errorf("%w: %q a second time, want each UPS once", errDamaged, m.UPS)
+		}
+		known[m.UPS] = true
 	}
 	if s.BootID == now.BootID && s.BootID != "" && s.At <= now.At {
 		return s.Standing, nil

@@ -284,7 +284,8 @@ func TestRestoreMaintenance(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"{", `{"at":-1,"standing":[]}`, `{"at":5,"standing":[{"ups":"u1","since":0,"until":604800000000006}]}`, `{"at":5,"standing":[{"ups":"u1","since":6,"until":7}]}`, `{"at":5,"standing":[{"ups":"","since":0,"until":7}]}`} {
+	for _, bad := range []string{"{", `{"at":-1,"standing":[]}`, `{"at":5,"standing":[{"ups":"u1","since":0,"until":604800000000006}]}`, `{"at":5,"standing":[{"ups":"u1","since":6,"until":7}]}`, `{"at":5,"standing":[{"ups":"","since":0,"until":7}]}`,
+		`{"at":5,"standing":[{"ups":"u1","since":0,"until":7},{"ups":"u1","since":0,"until":8}]}`} {
 		if got, err := restoreMaintenance([]byte(bad), stamp{}); !errors.Is(err, errDamaged) || got != nil {
 			t.Errorf("%s: %v, %v; want nothing and an error", bad, got, err)
 		}

@@ -225,14 +225,27 @@ func (s *store) loadDurations(ctx context.Context, names []string) {
 			s.log.Error("measured durations cannot be read", "step", name, "err", err)
 			continue
 		}
-		runs := make([]shutdown.Measured, len(list))
-		for i, d := range list {
-			runs[i] = shutdown.Measured{Took: d.Took, Complete: d.Complete}
+		runs := make([]shutdown.Measured, 0, len(list))
+		for _, d := range list {
+			if !mayHaveTaken(d) {
+				s.log.Error("a measured duration that cannot be does not count", "step", name, "took", d.Took, "complete", d.Complete)
+				continue
+			}
+			runs = append(runs, shutdown.Measured{Took: d.Took, Complete: d.Complete})
 		}
 		s.mu.Lock()
 		s.runs[name] = runs
 		s.mu.Unlock()
 	}
+}
+
+// longestStep is longer than anything that has to be over before a battery is.
+const longestStep = 24 * time.Hour
+
+// mayHaveTaken reports whether a step can have taken so long. A need made of times below 0,
+// or so long that their sum turns negative, would keep the machine up until it crashes.
+func mayHaveTaken(d journal.Duration) bool {
+	return d.Took <= longestStep && (d.Took > 0 || d.Took == 0 && !d.Complete)
 }
 
 func (s *store) durations(step string) []shutdown.Measured {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,29 @@ func flushed(t *testing.T, s *store) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	s.flush(ctx)
+}
+
+// TestImpossibleDurations: what no step can have taken does not make the need small, or so
+// large that the sum turns negative.
+func TestImpossibleDurations(t *testing.T) {
+	site := newSite(t)
+	s := openTestStore(t, site.file("state"))
+	s.measured(shutdown.Progress{Step: "one", Phase: shutdown.PhaseDone, Took: 3 * time.Second}, time.Now())
+	flushed(t, s)
+	db, err := sql.Open("sqlite", "file:"+site.file("state/journal.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, took := range []int64{math.MinInt64, -1, 0, int64(25 * time.Hour), math.MaxInt64} {
+		if _, err := db.Exec("INSERT INTO durations (step, took, complete, source, wall) VALUES ('one', ?, 1, 'outage', 1)", took); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.loadDurations(t.Context(), []string{"one"})
+	if runs := s.durations("one"); len(runs) != 1 || runs[0].Took != 3*time.Second {
+		t.Errorf("runs %+v, want the one of 3 s", runs)
+	}
 }
 
 func TestStoreKeepsTheLatestOfEachState(t *testing.T) {
