@@ -197,3 +197,23 @@ func TestEveryAcknowledgementIsSynced(t *testing.T) {
 	}
 	t.Logf("%d acknowledgements, each behind its three syncs", acknowledged)
 }
+
+// TestLockIsLetGo: a lock that goes a moment later, as that of an agent that was killed while
+// it started a command, is waited for.
+func TestLockIsLetGo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.lock")
+	held, err := lockFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(lockPatience/5, func() { held.Close() })
+	again, err := lockFile(path)
+	if err != nil {
+		t.Fatalf("a lock held for %v more: %v", lockPatience/5, err)
+	}
+	defer again.Close()
+	began := time.Now()
+	if _, err := lockFile(path); !errors.Is(err, ErrLocked) || time.Since(began) < lockPatience || time.Since(began) > 4*lockPatience {
+		t.Errorf("a held lock: %v after %v, want ErrLocked after %v", err, time.Since(began), lockPatience)
+	}
+}

@@ -28,6 +28,23 @@ func (e *LockedError) Error() string {
 
 func (e *LockedError) Unwrap() error { return ErrLocked }
 
+// lockPatience is how long a lock is waited for. An agent that is killed while it starts a
+// command leaves the lock with the child until that has become the command.
+const (
+	lockPatience = 500 * time.Millisecond
+	lockAgain    = 10 * time.Millisecond
+)
+
+// flock takes an exclusive lock, and waits a little for one that another process holds.
+func flock(f *os.File) error {
+	for deadline := time.Now().Add(lockPatience); ; time.Sleep(lockAgain) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
 // lockFile takes an exclusive lock that ends with the process, however it ends, and
 // writes the process id into the file for whoever comes second.
 func lockFile(path string) (*os.File, error) {
@@ -35,7 +52,7 @@ func lockFile(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	switch err := flock(f); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		defer f.Close()
 		return nil, &LockedError{Path: path, PID: readPID(f)}
