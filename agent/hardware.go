@@ -90,7 +90,7 @@ func arrayText(a dodai.Array) string {
 }
 
 func psuText(p dodai.PSU) string {
-	return fmt.Sprintf("power supply %s is %s", described(p.ID, p.Name), strings.ReplaceAll(string(p.State), "_", " "))
+	return fmt.Sprintf("power supply %s: %s", described(p.ID, p.Name), strings.ReplaceAll(string(p.State), "_", " "))
 }
 
 func diskText(d dodai.Disk) string {

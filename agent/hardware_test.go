@@ -33,7 +33,7 @@ func TestHardwareAlerts(t *testing.T) {
 			"disk /dev/bus/0 megaraid,1: disk /dev/bus/0 (megaraid,1, serial S1): critical (198 offline_uncorrectable 2)"},
 		{"disk that cannot be read", reading(dodai.Reading{Disks: []dodai.Disk{{Device: "sda", Verdict: dodai.VerdictUnreadable}}}), "disk sda: disk sda: unreadable"},
 		{"disk that sleeps", reading(dodai.Reading{Disks: []dodai.Disk{{Device: "sda", Verdict: dodai.VerdictUnreadable, Standby: true}}}), ""},
-		{"input lost", reading(dodai.Reading{PSUs: []dodai.PSU{{ID: "10.2", State: dodai.PSUInputLost}}}), "psu 10.2: power supply 10.2 is input lost"},
+		{"input lost", reading(dodai.Reading{PSUs: []dodai.PSU{{ID: "10.2", State: dodai.PSUInputLost}}}), "psu 10.2: power supply 10.2: input lost"},
 		{"redundancy lost", reading(dodai.Reading{Redundancy: []dodai.Redundancy{{Domain: "system", State: dodai.RedundancyLost}}}),
 			"psu_redundancy x: the redundancy of the power supplies (system) is lost"},
 		{"a silent BMC", (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "bmc", Kind: dodai.KindPSUs, Failures: 3, Err: "ipmi bmc: open: gone"}, 0, time.Time{}),

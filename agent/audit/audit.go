@@ -85,9 +85,9 @@ type Finding struct {
 	Consequence string     `json:"consequence"` // what happens, in plain words
 	Evidence    []Evidence `json:"evidence"`    // never empty
 	Remedy      string     `json:"remedy"`      // what would remove it
-	// Since is when it was first found without interruption, on the agent's clock; ForS
-	// is how many seconds ago that was.
-	Since time.Duration `json:"since"`
+	// Since is when it was first found without interruption, on the agent's clock, which
+	// means nothing to anybody else; ForS is how many seconds ago that was.
+	Since time.Duration `json:"-"`
 	ForS  float64       `json:"for_s"`
 }
 

@@ -60,7 +60,7 @@ func site() State {
 			UPSes:  []policy.UPSView{{UPS: "u1", OnBattery: true, OnBatterySince: 40 * time.Second, Factor: 0.83, Doomed: policy.ReasonLB, Rule: policy.RuleSeries}, {UPS: "u2", Factor: 1, Doomed: policy.ReasonNone}},
 			Alerts: []policy.Alert{{ID: policy.AlertOnBattery, Device: "u1"}, {ID: policy.AlertRedundancyLost}},
 		},
-		Need:  []Step{{"databases", 95500 * time.Millisecond, 24}, {"power_off", 52 * time.Second, 4}},
+		Need:  []Step{{"databases", 95500 * time.Millisecond, 24}, {"new", 0, 0}, {"power_off", 52 * time.Second, 4}},
 		SPOFs: []SPOF{{"ups u1", true}, {"array md1", true}, {"psu 10.1", false}},
 	}
 }

@@ -97,7 +97,7 @@ var gauges = []struct {
 	{PowerMargin, "Seconds available on battery beyond need and reserve; no series while nothing credible says so.", nil},
 	{PowerAvailable, "Seconds the power path that decides could still carry the host.", nil},
 	{ShutdownNeed, "Seconds a clean shutdown takes, without the reserve.", nil},
-	{StepNeed, "What one part of the shutdown takes; power_off is the operating system's own part, and the sum may be less than was configured for the whole.", []string{"step"}},
+	{StepNeed, "What one part of the shutdown takes; power_off is the operating system's own part, and the sum may be less than was configured for the whole; no series for a step of which nothing is known.", []string{"step"}},
 	{StepRuns, "Complete runs that were measured of one part of the shutdown; with fewer than 3 of any the configured need is the least.", []string{"step"}},
 	{ShutdownReserve, "Seconds kept on top of the need.", nil},
 	{ShutdownDecided, "Whether the host has to go down now.", nil},

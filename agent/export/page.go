@@ -153,7 +153,9 @@ func (p *page) decision() {
 	}
 	p.gauge(ShutdownNeed, d.Need.Seconds())
 	for _, s := range p.state.Need {
-		p.gauge(StepNeed, s.Took.Seconds(), s.Name)
+		if s.Took > 0 || s.Runs > 0 { // else nobody knows
+			p.gauge(StepNeed, s.Took.Seconds(), s.Name)
+		}
 		p.gauge(StepRuns, float64(s.Runs), s.Name)
 	}
 	p.gauge(ShutdownReserve, d.Reserve.Seconds())
