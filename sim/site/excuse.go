@@ -89,7 +89,7 @@ func (b *bench) upsExcused(i int, t time.Duration, lines bool) bool {
 		return false
 	}
 	w, limit := &b.w[i], b.s.cfg.limit().Seconds()
-	if w.called || w.excused || b.blind(i, t, -early) || lines && w.soonest(t) <= 1.15*limit {
+	if w.called || w.excused || t < w.held || b.blind(i, t, -early) || lines && w.soonest(t) <= 1.15*limit {
 		return true
 	}
 	if w.u.fedBy < 0 {

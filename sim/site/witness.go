@@ -48,6 +48,7 @@ type witness struct {
 	points                      []point // charge (or volts as charge) on battery
 
 	called, excused bool
+	held            time.Duration // until when it may be taken to end, though nothing says so any more
 	why             string
 }
 

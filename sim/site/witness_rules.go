@@ -13,6 +13,10 @@ const (
 	early = 1500 * time.Millisecond
 )
 
+// riseHeld is how long a feed that was found to end may be held to that on battery, though
+// what it says has become better: a rise does not extend a deadline at once.
+const riseHeld = 30 * time.Second
+
 // judge says what stands at t: a call nobody may overlook, and an excuse.
 func (w *witness) judge(t time.Duration) {
 	if w.s.workedOn(w.u.name, t) {
@@ -20,7 +24,12 @@ func (w *witness) judge(t time.Duration) {
 		return
 	}
 	w.called, w.why = w.call(t)
-	w.excused = w.excuses(t)
+	switch w.excused = w.excuses(t); {
+	case w.excused:
+		w.held = t + riseHeld
+	case !w.lately(t):
+		w.held = 0
+	}
 }
 
 // workedOn is whether the operator has said that a UPS is.
