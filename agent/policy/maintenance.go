@@ -21,9 +21,9 @@ func (u *ups) maintain() {
 
 // maintained says what stands instead of a judgement.
 func (u *ups) maintained() string {
-	text := fmt.Sprintf("in maintenance for another %s (%s): nothing it says counts", secs(u.maint.Until-u.now), u.maint.Reason)
+	reason := u.maint.Reason
 	if u.maint.By != "" {
-		text += ", by " + u.maint.By
+		reason += ", declared by " + u.maint.By
 	}
-	return text
+	return fmt.Sprintf("in maintenance for another %s (%s): nothing it says counts", secs(u.maint.Until-u.now), reason)
 }

@@ -211,7 +211,7 @@ func TestMaintenanceIsExplained(t *testing.T) {
 	w := newWorld(t, nil)
 	w.snap.Maintenance = []dodai.Maintenance{{UPS: "u1", Since: start, Until: at(100), Reason: "new battery", By: "root"}}
 	w.play("5 u1 OB LB\n9 u1 OB LB")
-	want := "stay up: 1 of 1 supplies healthy, 1 needed; u1: in maintenance for another 91 s (new battery): nothing it says counts, by root; margin not known (u1 is in maintenance): 120 s need, 60 s reserve"
+	want := "stay up: 1 of 1 supplies healthy, 1 needed; u1: in maintenance for another 91 s (new battery, declared by root): nothing it says counts; margin not known (u1 is in maintenance): 120 s need, 60 s reserve"
 	if w.last.Explanation != want || !w.last.UPS("u1").Maintenance || w.last.Next != at(100) || w.last.Margin != nil {
 		t.Errorf("%q, next %v, margin %v, view %+v", w.last.Explanation, w.last.Next-start, w.last.Margin, w.last.UPS("u1"))
 	}
