@@ -95,6 +95,8 @@ type Lesson struct {
 	Leg      Mark    `json:"leg,omitzero"`
 	LegClaim float64 `json:"leg_claim"`
 	Jumped   bool    `json:"jumped,omitempty"`
+	// Step is the most the claim fell by from one reading to the next.
+	Step float64 `json:"step"`
 	// Peak is the most the UPS claimed since it was last on line, and Corrected that it jumped.
 	Peak      float64 `json:"peak"`
 	Corrected bool    `json:"corrected,omitempty"`
@@ -206,6 +208,8 @@ func (u *ups) watch(f Facts, runtime Num) {
 	default:
 		if fell := l.Left - runtime.V; fell > l.Left*lessonJump+2*(f.At-l.At.At).Seconds()+minuteStep {
 			l.Leg, l.LegClaim, l.Jumped, l.Corrected = mark(f.At), runtime.V, true, true
+		} else {
+			l.Step = max(l.Step, fell)
 		}
 		l.At, l.Left = mark(f.At), runtime.V
 		l.Low = l.Low || f.Status.Has(dodai.LB) && !u.cfg.IgnoreLB && m.LB.confirmed(u.cfg) && !u.lowBySetting(f)
@@ -246,7 +250,7 @@ func (u *ups) conclude(l Lesson, mainsBack bool) {
 	if took < lessonMin.Seconds() || l.Claim-l.Left < lessonDeep*l.Claim && !l.Low {
 		return
 	}
-	factor := (took + l.rest()) / l.Claim
+	factor := (took + l.rest() + l.Step) / l.Claim // for as much as coarse figures may be wrong
 	if factor > 1-lessonExact {
 		factor = 1
 	}
@@ -260,7 +264,7 @@ func (l *Lesson) rest() float64 {
 	if l.Low {
 		return min(l.Left, lowLeaves)
 	}
-	took, fell := (l.At.At - l.Leg.At).Seconds(), l.LegClaim-l.Left
+	took, fell := (l.At.At - l.Leg.At).Seconds(), l.LegClaim-l.Left-l.Step
 	if l.Jumped && (took < legMin.Seconds() || fell < legDeep*l.LegClaim) {
 		return l.Left
 	}

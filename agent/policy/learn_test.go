@@ -38,6 +38,13 @@ func TestLearning(t *testing.T) {
 		{"an honest battery", func(w *world) { w.discharge(10, 1000, 1200, 1, "") }, 1},
 		{"one that claims too little", func(w *world) { w.discharge(10, 1000, 1200, 0.7, "") }, 1},
 		{"rounding teaches nothing", func(w *world) { w.discharge(10, 1000, 1200, 1.08, "") }, 1},
+		{"whole minutes", func(w *world) {
+			w.play("5 u1 OL runtime=360 load=40")
+			for s := 10.0; s < 190; s += 5 {
+				w.play(fmt.Sprintf("%g u1 OB runtime=%g load=40", s, 60*math.Floor((390-(s-10))/60)))
+			}
+			w.play("190 u1 OL runtime=180 load=40")
+		}, 1},
 		{"a test of 10 s", func(w *world) { w.discharge(10, 10, 1200, 40, "") }, 1},
 		{"a short outage in which it falls fast", func(w *world) { w.discharge(10, 100, 1200, 10, "") }, 1},
 		{"not deep enough", func(w *world) { w.discharge(10, 250, 1200, 2, "") }, 1},

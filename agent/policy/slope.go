@@ -92,7 +92,7 @@ func (s *Slope) jump(gap time.Duration) float64 {
 	}
 	step := max(s.Points[n-1].By, s.Points[n-2].By)
 	rate, _ := s.rate(s.At)
-	return min(max(slopeJump, 2*rate*gap.Seconds()), max(3, 3*step, 2*rate*gap.Seconds()))
+	return min(max(slopeJump, 2*rate*gap.Seconds()), max(3, min(3*step, step+slopeFirst), 2*rate*gap.Seconds()))
 }
 
 // rate is the fall in percent a second at now, over the last slopeWindow or, where the

@@ -128,6 +128,7 @@ func TestEarlyJump(t *testing.T) {
 		{"a step of eight after one of one", []leg{{1, 9, 1}, {8, 2, 1}}, true},
 		{"coarse steps", []leg{{5, 40, 2}}, false},
 		{"a step that came in a silence", []leg{{1, 9, 1}, {8, 20, 1}}, false},
+		{"two coarse steps at once", []leg{{5, 48, 3}, {10, 2, 1}}, true},
 		{"two after one", []leg{{1, 9, 1}, {2, 9, 1}}, false},
 	} {
 		s, _ := fell(tc.legs)
