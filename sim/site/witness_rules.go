@@ -158,7 +158,7 @@ func (w *witness) excuses(t time.Duration) bool {
 	case maxOn != nil && t-w.excuse >= *maxOn-early:
 	case t-max(w.excuse, w.doubted) >= noMetricsAfter-early:
 	default:
-		return false
+		return !w.ob && w.excusedSilence(t)
 	}
 	return true
 }
