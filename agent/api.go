@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/export"
 )
 
@@ -168,7 +169,24 @@ func (a *Agent) localAPI() http.Handler {
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	}))
+	for path, takes := range localMethods {
+		mux.HandleFunc(path, wrongMethod(takes))
+	}
 	return mux
+}
+
+// localMethods are what each path takes, for who asks in another way: "/" takes any, and
+// would answer that there is no such path.
+var localMethods = map[string]string{
+	"/v1/audit": "GET, HEAD", "/v1/events": "GET, HEAD", "/v1/drills/{id}": "GET, HEAD", "/v1/reload": "POST",
+	"/v1/drills": "GET, HEAD, POST, DELETE", "/v1/battery": "GET, HEAD, POST", "/v1/maintenance": "GET, HEAD, POST, DELETE",
+}
+
+func wrongMethod(takes string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", takes)
+		http.Error(w, fmt.Sprintf("%s is not for %s: want %s", dodai.Printable(r.URL.Path), dodai.Printable(r.Method), takes), http.StatusMethodNotAllowed)
+	}
 }
 
 // healthy is nil while the loop decides: its last decision is not older than a few ticks.

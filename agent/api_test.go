@@ -88,7 +88,7 @@ func TestLocalAPI(t *testing.T) {
 		{"POST", "/v1/drills", `{"name":"nothing","level":"tabletop"}`, 409, "mains_loss"},
 		{"DELETE", "/v1/drills", "", 409, "no drill is running"},
 		{"POST", "/v1/reload", "", 409, "without a configuration file"},
-		{"GET", "/v1/reload", "", 404, ""},
+		{"GET", "/v1/reload", "", 405, "want POST"},
 		{"GET", "/metrics", "", 200, "dodai_build_info"},
 		{"GET", "/healthz", "", 200, "ok"},
 		{"GET", "/nothing", "", 404, ""},
@@ -115,6 +115,34 @@ func TestLocalAPI(t *testing.T) {
 }
 
 // An agent in whose snapshot there is nothing answers lists, not null.
+// TestWrongMethods: each path that there is says what it takes, and the port of the metrics
+// has none of those that act.
+func TestWrongMethods(t *testing.T) {
+	s := newSite(t)
+	s.set("u1", ups("OL", 100, 3600), nil)
+	r := s.run(plain, func(o *Options) { o.Socket, o.Listen = s.file("a.sock"), "127.0.0.1:0" })
+	eventually(t, "ready", func() bool { return isClosed(r.Ready()) })
+	c := local(s.file("a.sock"))
+	remote := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", r.Addr().String())
+	}}}
+	for path, takes := range localMethods {
+		path = strings.ReplaceAll(path, "{id}", "x")
+		for _, method := range []string{"GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE"} {
+			taken := strings.Contains(takes, method)
+			if taken && method != "GET" {
+				continue // it would act
+			}
+			if code, answer := ask(t, c, method, path, ""); (code == http.StatusMethodNotAllowed) == taken {
+				t.Errorf("%s %s answers %d: %s; it takes %s", method, path, code, answer, takes)
+			}
+			if code, answer := ask(t, remote, method, path, ""); code != http.StatusNotFound {
+				t.Errorf("%s %s answers %d on the port of the metrics: %s", method, path, code, answer)
+			}
+		}
+	}
+}
+
 func TestAPIHasNoNullLists(t *testing.T) {
 	st := newSite(t).step("mode: observe", nil)
 	st.decide()
