@@ -78,8 +78,8 @@ func plausibleValue(v reflect.Value, at time.Duration) bool {
 		if v.Type() == reflect.TypeFor[Mark]() && !v.FieldByName("Set").Bool() {
 			return true
 		}
-		for i := range v.NumField() {
-			if !plausibleValue(v.Field(i), at) {
+		for _, field := range v.Fields() {
+			if !plausibleValue(field, at) {
 				return false
 			}
 		}
