@@ -76,7 +76,7 @@ func TestExplanation(t *testing.T) {
 		{"maintenance", pair, nil, 1, func(w *world) {
 			w.snap.Maintenance = []dodai.Maintenance{{UPS: "u1", Since: start, Until: at(100), Reason: "new battery", By: "root"}}
 			w.play("0 u2 OL runtime=900\n" + low)
-		}, "", ReasonNone, "", []string{"stay up: 2 of 2", "u1: in maintenance for another 95 s (new battery)"}},
+		}, "", ReasonNone, "", []string{"stay up: 2 of 2", "u1: in maintenance for another 95 s (new battery, declared by root): nothing it says counts"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, func(c *Config) { c.MinSupplies = tc.min })
