@@ -43,7 +43,7 @@ func TestExplanation(t *testing.T) {
 			w.play("0 rack OL runtime=60\n5 room OB LB runtime=119\n20 room OB LB runtime=105\n22 room OB LB runtime=103")
 		},
 			RuleSeries, ReasonLB, "rack",
-			[]string{"shut down (rule series, rack, reason lb): ", "rack: is fed by room, which ends in", "available (battery.runtime, rack + battery.runtime, room)"}},
+			[]string{"shut down (rule series, rack, reason lb): ", "rack: is fed by room, which ends in", "available (battery.runtime, rack)"}},
 		{"silent on line for longer than allowed", nil, nil, 1, func(w *world) {
 			w.pol.CommsLostLineS = new(Seconds(30))
 			w.play("0 u1 OL runtime=900\n10 u1 fails\n31 u1 fails")

@@ -110,6 +110,9 @@ func (d *decider) chainLeft(u *ups) (left time.Duration, ok bool) {
 		if a == nil || u.maint != nil {
 			return left, ok
 		}
+		if up := d.upstream(u); up != nil && up.doom != ReasonNone && !u.mem.running() {
+			*a = u.ownLeft() // soon it counts on nothing else
+		}
 		left, ok = left+*a, true
 		if u = d.adds(u); u == nil {
 			break
@@ -118,12 +121,14 @@ func (d *decider) chainLeft(u *ups) (left time.Duration, ok bool) {
 	return left, ok
 }
 
-// adds is the UPS whose battery adds to that of u, nil: none.
+// adds is the UPS whose battery adds to that of u, nil: none. One that may cut its output
+// at any time adds nothing.
 func (d *decider) adds(u *ups) *ups {
-	if u.mem.running() {
+	up := d.upstream(u)
+	if up == nil || up.ends || u.mem.running() {
 		return nil
 	}
-	return d.upstream(u)
+	return up
 }
 
 // chainWords names the figures that chainLeft adds up.
