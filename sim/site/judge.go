@@ -138,8 +138,10 @@ func (b *bench) take(e *entry) {
 	}
 	truth := b.s.powers[b.s.clamp(tickAt(e.age))]
 	b.bits, b.bmcSeen = e.bits, true
+	all := uint16(1)<<len(b.s.psus) - 1
 	for i := range b.s.psus {
-		b.lost[i].hold(e.bits&(1<<i) != 0 && truth&(1<<i) == 0, e.at)
+		// All of them at once are a BMC's error, and nothing is told by it.
+		b.lost[i].hold(e.bits != all && e.bits&(1<<i) != 0 && truth&(1<<i) == 0, e.at)
 	}
 }
 

@@ -45,6 +45,7 @@ type witness struct {
 	runtime, charge, low, slope confirm
 	anchor                      point
 	falling                     bool
+	load                        float64 // of which the line from the anchor tells
 	points                      []point // charge (or volts as charge) on battery
 
 	called, excused bool
@@ -199,6 +200,9 @@ func (w *witness) follow(v values, t time.Duration) {
 			w.points = w.points[:0]
 		}
 		w.falling, w.anchor = false, point{at: t}
+	}
+	if load := float64(w.u.load[w.s.clamp(tickAt(t))]); abs(load-w.load) > 0.1*w.load {
+		w.load, w.falling, w.anchor = load, false, point{at: t} // another load falls along another line
 	}
 	w.points = append(w.points, point{t, c})
 	start := max(w.since, w.anchor.at) + 30*time.Second
