@@ -23,6 +23,7 @@ type Slope struct {
 	Prev   float64       `json:"prev"` // percent, in the reading before
 	At     time.Duration `json:"at"`   // when that was
 	Begun  bool          `json:"begun,omitempty"`
+	Start  time.Duration `json:"start"`           // of the observation
 	Volts  bool          `json:"volts,omitempty"` // from the battery's voltage, not its charge
 }
 
@@ -36,6 +37,7 @@ type Point struct {
 func (s *Slope) shift(d time.Duration) {
 	if s.Begun {
 		s.At += d
+		s.Start += d
 	}
 	for i := range s.Points {
 		s.Points[i].At += d
@@ -47,7 +49,7 @@ func (s *Slope) shift(d time.Duration) {
 func (s *Slope) see(v float64, volts bool, at time.Duration) {
 	fall := s.Prev - v
 	if !s.Begun || s.Volts != volts || at-s.At > slopeGap || fall < -slopeRise || fall > s.jump(at-s.At) {
-		*s = Slope{Prev: v, At: at, Begun: true, Volts: volts}
+		*s = Slope{Prev: v, At: at, Begun: true, Start: at, Volts: volts}
 		return
 	}
 	s.add(v, fall, s.fellAt(fall, at))
@@ -88,7 +90,7 @@ func (s *Slope) jump(gap time.Duration) float64 {
 	case n == 0:
 		return slopeJump
 	case n < 3: // no rate yet: the only step is the measure
-		return min(slopeJump, max(slopeFirst, slopeFirst*s.Points[n-1].By)*max(1, gap.Seconds()/slopeSpace.Seconds()))
+		return min(slopeJump, max(slopeFirst, min(slopeFirst*s.Points[n-1].By, slopeFirst+s.Points[n-1].By))*max(1, gap.Seconds()/slopeSpace.Seconds()))
 	}
 	step := max(s.Points[n-1].By, s.Points[n-2].By)
 	rate, _ := s.rate(s.At)
@@ -106,11 +108,15 @@ func (s *Slope) rate(now time.Duration) (float64, bool) {
 	for i := n - 4; i >= 0 && last.At-from.At < slopeWindow; i-- {
 		from = s.Points[i]
 	}
-	span := last.At - from.At
-	if span < slopeMin {
+	span, watched := last.At-from.At, last.At-s.Start
+	if watched < slopeMin {
 		return 0, false
 	}
 	fall := from.V - last.V
+	if span < slopeMin { // a few steps after a standstill are no steady fall
+		first := s.Points[0]
+		fall = min(fall, (first.V+first.By-last.V+last.By)*span.Seconds()/watched.Seconds())
+	}
 	// When the next step is overdue the fall has slowed down.
 	slower := (fall + last.By) / (now - from.At).Seconds()
 	return min(fall/span.Seconds(), slower), true

@@ -45,6 +45,8 @@ func TestSlopeLeft(t *testing.T) {
 		{"60 s of fall", []leg{{1, 10, 7}}, 0, 930},
 		{"what is long past is another load", []leg{{1, 5, 20}, {1, 20, 10}}, 0, 1400},
 		{"two coarse steps", []leg{{5, 60, 2}}, 0, 0},
+		{"three coarse steps, watched for long enough", []leg{{5, 24, 3}}, 0, 85.5/(10.0/48) - 12},
+		{"three steps after a standstill", []leg{{0, 10, 6}, {1, 5, 3}}, 0, 97.5/(4*10/72.5/10) - 2.5},
 		{"four coarse steps", []leg{{5, 60, 4}}, 0, 78 / (10.0 / 120)},
 		{"readings too far apart", []leg{{5, 61, 4}}, 0, 0},
 		{"a slight rise", []leg{{1, 10, 7}, {-2, 10, 1}, {1, 10, 1}}, 0, 92.5 / (7.0 / 85)},
