@@ -66,7 +66,7 @@ func (u *ups) onBattery(f Facts) {
 			m.OnBattery = since
 		}
 		if m.Earlier.Set && f.At-u.s.BootedAt <= freshBoot {
-			m.OnBattery = m.Earlier
+			m.OnBattery, m.Transfer = m.Earlier, m.Earlier // nothing has to settle
 		}
 		m.Moved.restart(f.At)
 		m.RuntimeMoved.restart(f.At)

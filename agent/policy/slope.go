@@ -13,7 +13,8 @@ const (
 	slopeSpace  = 5 * time.Second   // between two points
 	slopePoints = 40
 	slopeJump   = 10 // percent between two readings that cannot be a discharge
-	slopeFirst  = 4  // percent, and times the step before: the same while no rate is known
+	slopeFirst  = 4  // percent above the step before, and times that step, that are a correction
+	slopeFall   = 6  // percent that a battery may fall by at its end, from one reading to the next
 	slopeRise   = 2  // percent
 )
 
@@ -90,11 +91,11 @@ func (s *Slope) jump(gap time.Duration) float64 {
 	case n == 0:
 		return slopeJump
 	case n < 3: // no rate yet: the only step is the measure
-		return min(slopeJump, max(slopeFirst, min(slopeFirst*s.Points[n-1].By, slopeFirst+s.Points[n-1].By))*max(1, gap.Seconds()/slopeSpace.Seconds()))
+		return min(slopeJump, max(slopeFall, min(slopeFirst*s.Points[n-1].By, slopeFirst+s.Points[n-1].By))*max(1, gap.Seconds()/slopeSpace.Seconds()))
 	}
 	step := max(s.Points[n-1].By, s.Points[n-2].By)
 	rate, _ := s.rate(s.At)
-	return min(max(slopeJump, 2*rate*gap.Seconds()), max(3, min(3*step, step+slopeFirst), 2*rate*gap.Seconds()))
+	return min(max(slopeJump, 2*rate*gap.Seconds()), max(slopeFall, min(3*step, step+slopeFirst), 2*rate*gap.Seconds()))
 }
 
 // rate is the fall in percent a second at now, over the last slopeWindow or, where the
