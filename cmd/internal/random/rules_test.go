@@ -9,7 +9,7 @@ import (
 )
 
 // mutantRuns is how many outages a rule that is switched off may survive.
-const mutantRuns = 30000
+const mutantRuns = 100000
 
 // TestEveryRuleIsNeeded switches each rule of the policy off in turn: the judge must convict
 // an agent that does without it. A rule nobody misses is either of no use or not tested.
