@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -118,15 +119,15 @@ func finite(f float64) *float64 {
 // replay writes the scenario file of a run and returns the command that plays it, or
 // returns the one that writes it.
 func (r *Reporter) replay(seed uint64) (string, error) {
-	without := ""
+	var without strings.Builder
 	for _, rule := range r.Without {
-		without += " --without " + string(rule)
+		without.WriteString(" --without " + string(rule))
 	}
 	if r.Dir == "" {
-		return fmt.Sprintf("dodai simulate --random-seed %d --replay-dir .%s", seed, without), nil
+		return fmt.Sprintf("dodai simulate --random-seed %d --replay-dir .%s", seed, without.String()), nil
 	}
 	path, err := r.Save(seed)
-	return "dodai simulate " + path + without, err
+	return "dodai simulate " + path + without.String(), err
 }
 
 // Save plays an outage and writes its scenario file to Dir, whatever comes of playing it.
