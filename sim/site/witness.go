@@ -92,11 +92,16 @@ func (w *witness) restart(t time.Duration, boot bool) {
 	}
 }
 
+// latchHeld is how long the battery has to be used for an FSD left over from before the boot
+// to count.
+const latchHeld = 4 * time.Second
+
 // deliver takes in an answer.
 func (w *witness) deliver(e *entry) {
 	v, t := e.values, e.at
 	w.line(v, t)
-	w.latch = v.status.Has(dodai.FSD) && !w.ob && (w.latch || w.booted)
+	// A flicker of the mains does not make a leftover a new announcement.
+	w.latch = v.status.Has(dodai.FSD) && (!w.ob || t-w.since < latchHeld) && (w.latch || w.booted)
 	w.booted = false
 	if !w.seen || v != w.last {
 		if w.seen && w.ob && w.changed {
