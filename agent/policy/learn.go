@@ -24,6 +24,8 @@ const (
 	lessonKnee = 0.2
 	// lowLeaves is what a UPS is taken to have left that says LB and not at which time it does.
 	lowLeaves = 120
+	// lowCharge is the charge in percent above which LB says nothing of the battery's end.
+	lowCharge = 50
 	// loadBand is how far apart in percent two loads may be and count as one.
 	loadBand = 10
 	// lessonExact is by how much a factor may differ from 1 and be the rounding of figures.
@@ -198,7 +200,8 @@ func (u *ups) watch(f Facts, runtime Num) {
 			l.Step = max(l.Step, fell)
 		}
 		l.At, l.Left = mark(f.At), runtime.V
-		l.Low = l.Low || f.Status.Has(dodai.LB) && !u.cfg.IgnoreLB && m.LB.confirmed(u.cfg) && !u.lowBySetting(f)
+		l.Low = l.Low || f.Status.Has(dodai.LB) && !u.cfg.IgnoreLB && m.LB.confirmed(u.cfg) && !u.lowBySetting(f) &&
+			!(f.Charge.OK && f.Charge.V > lowCharge) // so early it shows nothing of the end
 	}
 }
 

@@ -96,6 +96,8 @@ func TestLearning(t *testing.T) {
 			}
 			w.play("400 u1 OL runtime=300 load=40")
 		}, 0.57}, // 355 s and 305 still left, of 1170
+		{"LB at a full battery", func(w *world) { w.discharge(10, 200, 1200, 1, "LB charge=95") }, 1},
+		{"LB at half of it", func(w *world) { w.discharge(10, 200, 1200, 1, "LB charge=45") }, 0.24}, // 165 s and 120, of 1170
 		{"silence in the middle", func(w *world) {
 			w.discharge(10, 200, 1200, 2, "")
 			w.play("215 u1 OL runtime=1200 load=40\n220 u1 OB runtime=1200 load=40\n500 u1 OB runtime=600 load=40\n700 u1 OB runtime=200 load=40\n705 u1 OL runtime=200 load=40")
