@@ -41,8 +41,14 @@ const (
 	EventMaintenanceEnded   EventName = "maintenance_ended"
 	EventBatteryLearned     EventName = "battery_learned" // a discharge has taught how far a runtime can be believed
 	EventBatteryReplaced    EventName = "battery_replaced"
-	EventFeedDoomed         EventName = "feed_doomed"    // a feed will not last, or is gone; the others carry the host
-	EventFeedRecovered      EventName = "feed_recovered" // such a feed counts again
+	EventFeedDoomed         EventName = "feed_doomed"        // a feed will not last, or is gone; the others carry the host
+	EventFeedRecovered      EventName = "feed_recovered"     // such a feed counts again
+	EventStepRetried        EventName = "step_retried"       // it failed and is run again
+	EventShutdownCancelled  EventName = "shutdown_cancelled" // before the point of no return; what was done is undone
+	EventNotification       EventName = "notification"       // a step of the plan speaks to the operators
+	EventPreflightFailed    EventName = "preflight_failed"   // the way down would not work as planned
+	EventPreflightPassed    EventName = "preflight_passed"   // it would again
+	EventKillPower          EventName = "kill_power"         // a UPS was told to cut its output, or could not be
 )
 
 // EventNames lists every event name, for checking configured hooks.
@@ -54,7 +60,8 @@ var EventNames = []EventName{
 	EventDiskVerdictChanged, EventDrillStarted, EventDrillFinished, EventDrillAborted,
 	EventAgentStarted, EventAgentStopped, EventConfigReloaded, EventConfigRejected, EventHookFailed,
 	EventJournalRecovered, EventMaintenanceStarted, EventMaintenanceEnded, EventBatteryLearned, EventBatteryReplaced,
-	EventFeedDoomed, EventFeedRecovered,
+	EventFeedDoomed, EventFeedRecovered, EventStepRetried, EventShutdownCancelled, EventNotification,
+	EventPreflightFailed, EventPreflightPassed, EventKillPower,
 }
 
 // Event is an edge worth remembering.

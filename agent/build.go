@@ -40,14 +40,18 @@ func (a *Agent) configure(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	executor, err := a.makeExecutor(cfg)
+	way, err := a.plan(cfg)
+	if err != nil {
+		return err
+	}
+	executor, err := a.makeExecutor(way)
 	if err != nil {
 		return err
 	}
 	executor.Restore(l.earlyDone)
 	a.hooks.set(cfg.Hooks)
 	l.executor, l.generation = executor, l.generation+1
-	l.cfg, l.policy, l.plan = cfg, policy.New(cfg.Policy), plan(cfg)
+	l.cfg, l.policy, l.plan = cfg, policy.New(cfg.Policy), way
 	snap := &dodai.Snapshot{At: a.clock(), Wall: time.Now(), AgentStartedAt: a.clock(), Paths: cfg.Wiring, Links: cfg.Links(), Maintenance: l.maintenance.standing}
 	hostname, _ := os.Hostname() // the rest of what is known of the host comes later
 	snap.Host = named(dodai.Host{Name: hostname}, cfg)
@@ -193,7 +197,11 @@ func (a *Agent) reloadFrom(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.store.loadDurations(ctx, stepNames(plan(cfg)))
+	way, err := a.plan(cfg)
+	if err != nil {
+		return err
+	}
+	a.store.loadDurations(ctx, stepNames(&way))
 	var inLoop error
 	if err := a.call(ctx, func() {
 		if inLoop = a.reload(cfg); inLoop == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/agent/shutdown"
+	"github.com/dodai-agent/dodai/agent/shutdown/action"
 )
 
 // persistLimit is how long the way down waits for the journal. A disk that hangs is
@@ -228,7 +229,7 @@ func (a *Agent) rearm(now time.Duration) {
 	if now-l.down.FinishedAt < rearmAfter {
 		return
 	}
-	executor, err := a.makeExecutor(l.cfg) // the old one remembers which steps it did
+	executor, err := a.makeExecutor(l.plan) // the old one remembers which steps it did
 	if err != nil {
 		a.log.Error("cannot decide again", "err", err)
 		return
@@ -252,7 +253,7 @@ func onBattery(d policy.Decision) bool {
 // measureNeed takes what the journal knows about how long steps took into the policy.
 func (a *Agent) measureNeed() {
 	l := &a.loop
-	p := plan(l.cfg)
+	p := &l.plan
 	runs := map[string][]shutdown.Measured{}
 	for _, name := range append(stepNames(p), shutdown.PowerOffStep) {
 		runs[name] = a.store.durations(name)
@@ -261,7 +262,7 @@ func (a *Agent) measureNeed() {
 	l.policy.Need = l.need.Total
 }
 
-func stepNames(p shutdown.Plan) []string {
+func stepNames(p *shutdown.Plan) []string {
 	var names []string
 	for _, s := range p.Steps {
 		names = append(names, s.Name)
@@ -269,21 +270,29 @@ func stepNames(p shutdown.Plan) []string {
 	return names
 }
 
-// makeExecutor makes the executor of a configuration.
-func (a *Agent) makeExecutor(cfg *config.Config) (*shutdown.Executor, error) {
+// makeExecutor makes the executor of a plan.
+func (a *Agent) makeExecutor(p shutdown.Plan) (*shutdown.Executor, error) {
 	return shutdown.New(shutdown.Config{
-		Plan: plan(cfg), Run: shutdown.Process, Logind: shutdown.SystemBus(), Now: a.clock,
+		Plan: p, Run: shutdown.Process, Logind: shutdown.SystemBus(), Now: a.clock,
 		Emit: a.emit, Record: a.record, Log: a.log,
 	})
 }
 
 // plan turns the configured way down into the executor's.
-func plan(cfg *config.Config) shutdown.Plan {
-	p := shutdown.Plan{Command: cfg.Shutdown.Command}
-	for _, s := range cfg.Shutdown.Steps {
-		step := shutdown.Step{Name: s.Name, Command: s.Command, Unit: s.Unit, Timeout: s.Timeout.D(), Expect: s.Expect.D(), Undo: s.Undo}
-		if s.OnFailure == config.Stop {
-			step.OnFailure = shutdown.Stop
+func (a *Agent) plan(cfg *config.Config) (shutdown.Plan, error) {
+	c := cfg.Shutdown
+	p := shutdown.Plan{Command: c.Command, NoReturn: c.NoReturn, PowerOff: shutdown.PowerOff{
+		Timeout: c.PowerOff.Timeout.D(), Grace: c.PowerOff.Grace.D(), Expect: c.PowerOff.Expect.D(),
+		Second: c.PowerOff.Second, Forced: c.PowerOff.Forced,
+	}}
+	for _, s := range c.Steps {
+		do, undo, err := action.New(s, action.Deps{})
+		if err != nil {
+			return shutdown.Plan{}, err
+		}
+		step := shutdown.Step{
+			Name: s.Name, Do: do, Undo: undo, After: s.After, Timeout: s.Timeout.D(), Expect: s.Expect.D(),
+			Retries: s.Retries, RetryWait: s.RetryWait.D(), OnFailure: shutdown.OnFailure(s.OnFailure),
 		}
 		if s.Early != nil {
 			step.Early = &shutdown.Early{
@@ -292,7 +301,7 @@ func plan(cfg *config.Config) shutdown.Plan {
 		}
 		p.Steps = append(p.Steps, step)
 	}
-	return p
+	return p, nil
 }
 
 func durationOf(d *config.Duration) *time.Duration {

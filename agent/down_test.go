@@ -208,16 +208,19 @@ shutdown:
     - {name: a, unit: a.service, timeout: 3s, expect: 1s, on_failure: stop, early: {below_margin: 2m, below_charge_pct: 50}}
     - {name: b, command: ["/bin/b"], undo: ["/bin/unb"], early: {on_battery: 5m}}
 `)
-	p := plan(cfg)
+	p, err := (&Agent{}).plan(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(p.Command) != 1 || len(p.Steps) != 2 {
 		t.Fatalf("plan %+v", p)
 	}
 	a, b := p.Steps[0], p.Steps[1]
-	if a.Unit != "a.service" || a.Timeout != 3*time.Second || a.Expect != time.Second || a.OnFailure != shutdown.Stop ||
+	if a.Do.String() != "systemctl --no-ask-password stop -- a.service" || a.Timeout != 3*time.Second || a.Expect != time.Second || a.OnFailure != shutdown.Stop ||
 		*a.Early.BelowMargin != 2*time.Minute || *a.Early.BelowCharge != 50 || a.Early.OnBattery != nil {
 		t.Errorf("step a: %+v, early %+v", a, a.Early)
 	}
-	if b.OnFailure == shutdown.Stop || *b.Early.OnBattery != 5*time.Minute || b.Undo[0] != "/bin/unb" || !b.Reversible() {
+	if b.OnFailure == shutdown.Stop || *b.Early.OnBattery != 5*time.Minute || b.Undo.String() != "/bin/unb" || !b.Reversible() {
 		t.Errorf("step b: %+v, early %+v", b, b.Early)
 	}
 	if cfg.Mode != config.Observe {

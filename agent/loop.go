@@ -262,7 +262,7 @@ func (a *Agent) restore(ctx context.Context) {
 	if data := a.store.load(ctx, keyMaintenance); data != nil {
 		a.restoreStanding(data, now)
 	}
-	a.store.loadDurations(ctx, append(stepNames(l.plan), shutdown.PowerOffStep))
+	a.store.loadDurations(ctx, append(stepNames(&l.plan), shutdown.PowerOffStep))
 	a.measureNeed()
 }
 

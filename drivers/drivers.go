@@ -131,3 +131,31 @@ func (f Factory) keys() string {
 	}
 	return strings.Join(keys, ", ")
 }
+
+// A Cutter is a driver whose device can cut its output and restore it with the mains, as
+// NUT's shutdown.return does. Its methods are called as Poll is: one at a time, with the
+// deadline in ctx, and their errors are *Error.
+type Cutter interface {
+	Driver
+
+	// CheckCut proves, without changing anything, that the device would take Cut: the
+	// command is there, the login is right and permitted. A device that cannot be asked
+	// is taken at its word, nil.
+	CheckCut(ctx context.Context, c Cut) error
+
+	// Cut tells the device to cut its output after c.Off and to restore it when the
+	// mains are back, c.On after that (or after the cut, where they never went away). It
+	// returns what the device was really told: many know steps of seconds or minutes
+	// alone, and are told the next longer one. nil means the device took the command, as far
+	// as its protocol says so; whether the output will be cut only the next readings show.
+	Cut(ctx context.Context, c Cut) (Cut, error)
+
+	// StopCut calls off what Cut began. It is no error where nothing was begun.
+	StopCut(ctx context.Context) error
+}
+
+// Cut is a cut of the output with its return.
+type Cut struct {
+	Off time.Duration // from the command to the cut
+	On  time.Duration // from the return of the mains to the output's
+}

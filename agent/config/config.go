@@ -41,6 +41,7 @@ type Config struct {
 
 	Host     Host     `json:"host,omitzero"`
 	Shutdown Shutdown `json:"shutdown"`
+	BootHold BootHold `json:"boot_hold"`
 	// Policy holds Need and Reserve as well, from Shutdown.
 	Policy  policy.Config `json:"policy"`
 	Hooks   []Hook        `json:"hooks,omitempty"`
@@ -73,6 +74,8 @@ type Device struct {
 	Options map[string]string `json:"options,omitempty"` // as written
 	Poll    Duration          `json:"poll,omitempty"`    // 0: the driver's own
 	FedBy   string            `json:"fed_by,omitempty"`  // the UPS this UPS takes its input from; empty: the mains
+	// KillPower names this host to cut the UPS's output once it is down.
+	KillPower bool `json:"killpower,omitempty"`
 
 	// Kind is what the list it stands in holds. A device below pdus may turn out to
 	// be a transfer switch once it has answered.
@@ -96,23 +99,156 @@ type Shutdown struct {
 	Need    Duration `json:"need"`
 	Reserve Duration `json:"reserve"`
 	// Command replaces the built-in power-off; empty: the built-in one.
-	Command []string `json:"command,omitempty"`
-	Steps   []Step   `json:"steps,omitempty"`
+	Command  []string `json:"command,omitempty"`
+	PowerOff PowerOff `json:"power_off,omitzero"`
+	Steps    []Step   `json:"steps,omitempty"`
+	// NoReturn names the step whose start is the point of no return; empty: the decision.
+	NoReturn string `json:"point_of_no_return,omitempty"`
+	// Wake sets the machine's clock to start it again past the end of the battery, when
+	// it was shut down because of its power.
+	Wake bool `json:"wake"`
 }
 
-// Step is one step of the plan. Exactly one of Command and Unit is set.
+// PowerOff tunes the last step; zero values mean the built-in ones.
+type PowerOff struct {
+	Timeout Duration `json:"timeout,omitempty"` // for each way to answer
+	Grace   Duration `json:"grace,omitempty"`   // to be up after it was told to go down
+	Expect  Duration `json:"expect,omitempty"`  // until it has been measured
+	// Second and Forced follow on a Command that fails or hangs; empty: nothing does.
+	Second []string `json:"second,omitempty"`
+	Forced []string `json:"forced,omitempty"`
+}
+
+// Step is one step of the plan.
 type Step struct {
-	Name    string   `json:"name"`
-	Command []string `json:"command,omitempty"`
-	Unit    string   `json:"unit,omitempty"` // a systemd unit to stop
+	Name string `json:"name"`
+	Do          // exactly one of its fields is set
+
+	// After names the steps it waits for; nil: the one before it; empty: none.
+	After   []string `json:"after,omitzero"`
 	Timeout Duration `json:"timeout"`
 	// Expect is what the step will take, until it has been measured; 0: not known.
-	Expect Duration `json:"expect,omitempty"`
-	Early  *Early   `json:"early,omitempty"` // nil: only after the decision
-	// Undo takes the step back when the mains return; empty: a unit is started again,
-	// a command cannot be undone.
-	Undo      []string  `json:"undo,omitempty"`
+	Expect    Duration  `json:"expect,omitempty"`
+	Retries   int       `json:"retries,omitempty"`
+	RetryWait Duration  `json:"retry_wait,omitempty"` // 0: the built-in one
+	Early     *Early    `json:"early,omitempty"`      // nil: only after the decision
 	OnFailure OnFailure `json:"on_failure"`
+	// Undo takes the step back when the mains return; empty: what the kind itself does.
+	Undo []string `json:"undo,omitempty"`
+	// User has the rights that Command and Undo get; empty: the daemon's.
+	User string `json:"user,omitempty"`
+	// Once keeps a step that was interrupted by the end of the daemon from being run again;
+	// nil: the kind decides.
+	Once *bool `json:"once,omitempty"`
+}
+
+// Do is what a step does.
+type Do struct {
+	Command    []string    `json:"command,omitempty"`
+	Unit       string      `json:"unit,omitempty"` // a systemd unit to stop
+	Libvirt    *Libvirt    `json:"libvirt,omitempty"`
+	Proxmox    *Proxmox    `json:"proxmox,omitempty"`
+	Containers *Containers `json:"containers,omitempty"`
+	Wall       string      `json:"wall,omitempty"`   // a message to every terminal
+	Notify     string      `json:"notify,omitempty"` // a text for the hooks of the event notification
+	HTTP       *HTTP       `json:"http,omitempty"`
+	WaitFor    *WaitFor    `json:"wait_for,omitempty"`
+	SSH        *SSH        `json:"ssh,omitempty"`
+	Redfish    *Redfish    `json:"redfish,omitempty"`
+	IPMI       *IPMI       `json:"ipmi,omitempty"`
+}
+
+// Libvirt shuts domains down by virsh, and waits until they are off.
+type Libvirt struct {
+	Domains []string `json:"domains,omitempty"` // empty: all that run
+	Except  []string `json:"except,omitempty"`
+	URI     string   `json:"uri,omitempty"` // empty: qemu:///system
+	// Destroy ends the domains that have not shut down so long after they were asked to;
+	// 0: they are left running and the step fails.
+	Destroy Duration `json:"destroy_after,omitempty"`
+	Virsh   string   `json:"virsh,omitempty"` // the program; empty: virsh
+}
+
+// Proxmox shuts guests down by qm and pct, and waits until they are off.
+type Proxmox struct {
+	Guests []string `json:"guests,omitempty"` // ids; empty: all that run
+	Except []string `json:"except,omitempty"`
+	Stop   Duration `json:"stop_after,omitempty"` // as Libvirt.Destroy
+	QM     string   `json:"qm,omitempty"`         // the programs; empty: qm, pct
+	PCT    string   `json:"pct,omitempty"`
+}
+
+// Containers stops containers.
+type Containers struct {
+	Engine string   `json:"engine"`          // docker or podman, or the program's path
+	Names  []string `json:"names,omitempty"` // empty: all that run
+	Except []string `json:"except,omitempty"`
+	// Grace is what a container gets between the signal to end and the one that kills; 0:
+	// the engine's own.
+	Grace Duration `json:"grace,omitempty"`
+}
+
+// HTTP makes one request.
+type HTTP struct {
+	URL     string            `json:"url"`
+	Method  string            `json:"method,omitempty"` // empty: POST
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    string            `json:"body,omitempty"`
+	// TokenFile holds a bearer token, without which the request goes out; read at each run.
+	TokenFile string `json:"token_file,omitempty"`
+	CAFile    string `json:"ca_file,omitempty"`
+	// Expect are the status codes that mean success; empty: 200 to 299.
+	Status []int `json:"status,omitempty"`
+	// Check is asked with GET beforehand, to prove that the service is there; empty: only
+	// the connection is made.
+	Check string `json:"check,omitempty"`
+	Undo  *HTTP  `json:"undo,omitempty"` // takes it back
+}
+
+// WaitFor waits until peers are off: until none of their addresses answers any more.
+type WaitFor struct {
+	Peers []string `json:"peers"`         // host:port, all of which have to be closed
+	For   Duration `json:"for,omitempty"` // silent for so long; 0: 3 s
+}
+
+// SSH runs a command on another host.
+type SSH struct {
+	Host       string   `json:"host"` // name or address, with :port where it is not 22
+	User       string   `json:"user,omitempty"`
+	KeyFile    string   `json:"key_file"`              // without a passphrase; a certificate beside it is used
+	KnownHosts string   `json:"known_hosts,omitempty"` // file; empty: /etc/dodai/known_hosts
+	Command    string   `json:"command"`
+	Undo       string   `json:"undo,omitempty"`
+	Connect    Duration `json:"connect_timeout,omitempty"` // 0: 10 s
+	// Gone: the connection breaking, or the host going off, counts as success.
+	Gone bool `json:"gone_is_done,omitempty"`
+}
+
+// Redfish asks a management controller to shut its host down, and waits until it is off.
+type Redfish struct {
+	Address      string `json:"address"` // https://…
+	User         string `json:"user,omitempty"`
+	PasswordFile string `json:"password_file,omitempty"`
+	System       string `json:"system,omitempty"` // Id; empty: the only one
+	CAFile       string `json:"ca_file,omitempty"`
+	// ForceAfter switches a host off that is still on so long after; 0: the step fails.
+	ForceAfter Duration `json:"force_after,omitempty"`
+}
+
+// IPMI asks a management controller to shut its host down, and waits until it is off.
+type IPMI struct {
+	Address      string   `json:"address"` // host:port
+	User         string   `json:"user,omitempty"`
+	PasswordFile string   `json:"password_file,omitempty"`
+	Cipher       int      `json:"cipher,omitempty"` // 0: the driver's default
+	ForceAfter   Duration `json:"force_after,omitempty"`
+}
+
+// BootHold says when what waits for dodai-boot-hold.service may start after a boot.
+type BootHold struct {
+	Rank    int      `json:"rank"`    // 0 starts first
+	Stagger Duration `json:"stagger"` // between two ranks
+	Limit   Duration `json:"limit"`   // hold no longer than this
 }
 
 // Early says when a step runs before the decision: as soon as one of the conditions
@@ -189,7 +325,8 @@ func base() *Config {
 	c := &Config{
 		Mode:     Observe,
 		Policy:   policy.Default(),
-		Shutdown: Shutdown{Need: Duration(120 * time.Second), Reserve: Duration(60 * time.Second)},
+		Shutdown: Shutdown{Need: Duration(120 * time.Second), Reserve: Duration(60 * time.Second), Wake: true},
+		BootHold: BootHold{Stagger: Duration(30 * time.Second), Limit: Duration(15 * time.Minute)},
 		Export:   Export{Interval: Duration(15 * time.Second)},
 		Journal:  Journal{KeepEvents: Duration(2 * year), KeepSamples: Duration(30 * day)},
 	}

@@ -133,9 +133,9 @@ func TestWhole(t *testing.T) {
 	want.PDUs = []Device{{Name: "pdu1", Driver: "snmp", Address: "192.0.2.1:161", Kind: dodai.KindPDU, SecretKeys: []string{"community"}}}
 	want.Wiring = []dodai.Path{{PSU: "10.1", Outlet: "pdu1/3", UPS: "u1", Feed: "A"}, {PSU: "10.2", UPS: "u2"}}
 	want.Host = Host{Name: "db1", Tags: map[string]string{"rack": "r7"}}
-	want.Shutdown = Shutdown{Need: Duration(150 * time.Second), Reserve: Duration(time.Minute), Command: []string{"/bin/sh", "-c", "echo ${x}"}, Steps: []Step{
-		{Name: "db", Unit: "postgresql@15-main.service", Timeout: Duration(90 * time.Second), OnFailure: Continue},
-		{Name: "shed", Command: []string{"/usr/local/sbin/shed", ""}, Undo: []string{"/usr/local/sbin/unshed"}, Timeout: Duration(60 * time.Second), Expect: Duration(5 * time.Second), OnFailure: Stop,
+	want.Shutdown = Shutdown{Need: Duration(150 * time.Second), Reserve: Duration(time.Minute), Command: []string{"/bin/sh", "-c", "echo ${x}"}, Wake: true, Steps: []Step{
+		{Name: "db", Do: Do{Unit: "postgresql@15-main.service"}, Timeout: Duration(90 * time.Second), OnFailure: Continue},
+		{Name: "shed", Do: Do{Command: []string{"/usr/local/sbin/shed", ""}}, Undo: []string{"/usr/local/sbin/unshed"}, Timeout: Duration(60 * time.Second), Expect: Duration(5 * time.Second), OnFailure: Stop,
 			Early: &Early{OnBattery: new(Duration(time.Minute)), BelowMargin: new(Duration(5 * time.Minute)), BelowChargePct: new(80.0)}},
 	}}
 	want.Policy.Need, want.Policy.Reserve = 150*time.Second, time.Minute

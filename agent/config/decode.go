@@ -26,12 +26,13 @@ type decoder struct {
 
 	devices     map[string]position // by name
 	modeAt      position
-	fedByAt     map[string]position // of the value of fed_by, by the name of the UPS
-	wiringAt    []position          // of each of cfg.Wiring
-	wiringBad   bool                // a line of it is missing there
-	minSupplies *position           // where policy.min_supplies was given
-	loadShift   *position           // where policy.load_shift was given
-	inline      position            // of a secret that stands in the file itself
+	fedByAt     map[string]position   // of the value of fed_by, by the name of the UPS
+	wiringAt    []position            // of each of cfg.Wiring
+	wiringBad   bool                  // a line of it is missing there
+	stepsAt     []map[string]position // of the keys of each of cfg.Shutdown.Steps
+	minSupplies *position             // where policy.min_supplies was given
+	loadShift   *position             // where policy.load_shift was given
+	inline      position              // of a secret that stands in the file itself
 }
 
 func (d *decoder) problem(p position, what, want, example string) {

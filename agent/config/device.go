@@ -78,7 +78,7 @@ func (d *decoder) device(section string, kind dodai.Kind, n ast.Node) Device {
 		{"poll", "poll: 2s", d.duration("poll", minPoll, maxPoll, "2s", &e.Poll)},
 	}
 	if kind == dodai.KindUPS {
-		fields = append(fields, d.fedBy(e))
+		fields = append(fields, d.fedBy(e), field{"killpower", "killpower: true", d.truth("killpower", &e.KillPower)})
 	}
 	e.keys = d.object(n, section, fields)
 	d.required(n, "a device in "+section, e.keys, "name", "name: u1")

@@ -11,12 +11,48 @@ import (
 
 func (d *decoder) shutdown(n ast.Node) {
 	s := &d.cfg.Shutdown
+	var noReturn, command position
 	d.object(n, "shutdown", []field{
 		{"need", "need: 120s", d.duration("need", time.Second, day, "120s", &s.Need)},
 		{"reserve", "reserve: 60s", d.duration("reserve", 0, day, "60s", &s.Reserve)},
 		{"command", `command: ["/bin/sh", "-c", "…"]`, d.command("command", &s.Command)},
+		{"power_off", "power_off: {grace: 60s}", func(n ast.Node) {
+			command = nodeAt(n)
+			d.powerOff(n)
+		}},
 		{"steps", "steps: [{name: db, unit: postgresql.service}]", d.list("steps", "[{name: db, unit: postgresql.service}]", d.step)},
+		{"point_of_no_return", "point_of_no_return: db", func(n ast.Node) {
+			noReturn = nodeAt(n)
+			d.text("point_of_no_return", "db", &s.NoReturn)(n)
+		}},
+		{"wake", "wake: true", d.truth("wake", &s.Wake)},
 	})
+	if len(s.Command) == 0 && (len(s.PowerOff.Second) > 0 || len(s.PowerOff.Forced) > 0) {
+		d.problem(command, "second and forced without shutdown.command", "them beside a command; the built-in power-off has its own", `command: ["/usr/local/sbin/off"]`)
+	}
+	d.order(noReturn)
+}
+
+func (d *decoder) powerOff(n ast.Node) {
+	p := &d.cfg.Shutdown.PowerOff
+	d.object(n, "power_off", []field{
+		{"timeout", "timeout: 15s", d.duration("timeout", 100*time.Millisecond, time.Hour, "15s", &p.Timeout)},
+		{"grace", "grace: 60s", d.duration("grace", time.Second, time.Hour, "60s", &p.Grace)},
+		{"expect", "expect: 30s", d.duration("expect", time.Second, time.Hour, "30s", &p.Expect)},
+		{"second", `second: ["/usr/local/sbin/off-by-bmc"]`, d.command("second", &p.Second)},
+		{"forced", `forced: ["/usr/local/sbin/off-now"]`, d.command("forced", &p.Forced)},
+	})
+}
+
+func (d *decoder) bootHold(n ast.Node) {
+	b := &d.cfg.BootHold
+	rank := float64(b.Rank)
+	d.object(n, "boot_hold", []field{
+		{"rank", "rank: 1", d.number("rank", "", 0, 1000, "1", &rank)},
+		{"stagger", "stagger: 30s", d.duration("stagger", 0, time.Hour, "30s", &b.Stagger)},
+		{"limit", "limit: 15m", d.duration("limit", 0, day, "15m", &b.Limit)},
+	})
+	b.Rank = int(rank)
 }
 
 // powerOff is the name under which the power-off itself is reported.
@@ -26,36 +62,78 @@ var unitForm = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|
 
 func (d *decoder) step(n ast.Node) {
 	s := Step{Timeout: Duration(60 * time.Second), OnFailure: Continue}
-	seen := d.object(n, "steps", []field{
+	var retries float64
+	fields := []field{
 		{"name", "name: db", d.name(&s.Name)},
-		{"command", `command: ["/usr/local/sbin/drain"]`, d.command("command", &s.Command)},
-		{"unit", "unit: postgresql.service", d.unit(&s.Unit)},
+		{"after", "after: [guests]", d.texts("after", "[guests]", &s.After)},
 		{"timeout", "timeout: 60s", d.duration("timeout", 100*time.Millisecond, day, "60s", &s.Timeout)},
 		{"expect", "expect: 20s", d.duration("expect", 0, day, "20s", &s.Expect)},
+		{"retries", "retries: 2", d.number("retries", "", 0, 20, "2", &retries)},
+		{"retry_wait", "retry_wait: 2s", d.duration("retry_wait", 0, time.Hour, "2s", &s.RetryWait)},
 		{"early", "early: {on_battery: 60s}", d.early(&s)},
 		{"undo", `undo: ["/usr/local/sbin/undrain"]`, d.command("undo", &s.Undo)},
+		{"user", "user: postgres", d.text("user", "postgres", &s.User)},
+		{"once", "once: true", func(n ast.Node) {
+			s.Once = new(bool)
+			d.truth("once", s.Once)(n)
+		}},
 		{"on_failure", "on_failure: continue", d.choice("on_failure", []string{string(Continue), string(Stop)}, func(v string) { s.OnFailure = OnFailure(v) })},
-	})
+	}
+	kinds := slices.Concat(d.localKinds(&s.Do), d.remoteKinds(&s.Do))
+	seen := d.object(n, "steps", slices.Concat(fields, kinds))
+	s.Retries = int(retries)
+	if _, given := seen["after"]; given && s.After == nil {
+		s.After = []string{} // it waits for nothing
+	}
 	d.required(n, "a step", seen, "name", "name: db")
-	d.stepKind(n, s, seen)
+	d.stepKind(n, s, seen, kinds)
 	if slices.ContainsFunc(d.cfg.Shutdown.Steps, func(o Step) bool { return o.Name == s.Name && s.Name != "" }) {
 		d.problem(seen["name"], fmt.Sprintf("step %q again", s.Name), "each name once", s.Name+"-2")
 	}
 	d.cfg.Shutdown.Steps = append(d.cfg.Shutdown.Steps, s)
+	d.stepsAt = append(d.stepsAt, seen)
 }
 
-func (d *decoder) stepKind(n ast.Node, s Step, seen map[string]position) {
-	_, command := seen["command"]
-	unit, isUnit := seen["unit"]
+// stepKind makes sure that a step does one thing.
+func (d *decoder) stepKind(n ast.Node, s Step, seen map[string]position, kinds []field) {
+	var names, given []string
+	for _, k := range kinds {
+		names = append(names, k.key)
+		if _, is := seen[k.key]; is {
+			given = append(given, k.key)
+		}
+	}
 	switch {
 	case isScalar(n):
-	case command && isUnit:
-		d.problem(unit, "step "+s.Name+" with both command and unit", "one of them", "unit: postgresql.service")
-	case !command && !isUnit:
-		d.problem(nodeAt(n), "step "+s.Name+" does nothing", "a command or a unit", "unit: postgresql.service")
+	case len(given) > 1:
+		d.problem(seen[given[1]], fmt.Sprintf("step %s with both %s and %s", s.Name, given[0], given[1]), "one of them", "unit: postgresql.service")
+	case len(given) == 0:
+		d.problem(nodeAt(n), "step "+s.Name+" does nothing", oneOf(names), "unit: postgresql.service")
+	}
+	if at, is := seen["user"]; is && len(s.Command) == 0 && len(s.Undo) == 0 {
+		d.problem(at, "user for a step without a command", "user beside command or undo", "")
 	}
 	if s.Name == powerOff {
 		d.problem(seen["name"], "step "+powerOff+", which is the last step's own name", "another name", "name: shutdown-storage")
+	}
+}
+
+// order checks what steps say of each other, once all are read.
+func (d *decoder) order(noReturn position) {
+	steps := d.cfg.Shutdown.Steps
+	names := make([]string, len(steps))
+	for i, s := range steps {
+		names[i] = s.Name
+	}
+	for i, s := range steps {
+		for _, name := range s.After {
+			if !slices.Contains(names, name) {
+				d.problem(d.stepsAt[i]["after"], fmt.Sprintf("step %s comes after %q, which is no step%s", s.Name, name, Meant(name, names)), oneOf(names), "")
+			}
+		}
+	}
+	if n := d.cfg.Shutdown.NoReturn; n != "" && !slices.Contains(names, n) {
+		d.problem(noReturn, fmt.Sprintf("point_of_no_return is %q, which is no step%s", n, Meant(n, names)), oneOf(names), "")
 	}
 }
 

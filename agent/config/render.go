@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -79,7 +80,11 @@ func plainStruct(v reflect.Value) map[string]any {
 	for i := range v.NumField() {
 		name, option, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
 		f := v.Field(i)
-		empty := f.IsZero() || (f.Kind() == reflect.Slice || f.Kind() == reflect.Map) && f.Len() == 0
+		if v.Type().Field(i).Anonymous {
+			maps.Copy(m, plainStruct(f))
+			continue
+		}
+		empty := f.IsZero() || option != "omitzero" && (f.Kind() == reflect.Slice || f.Kind() == reflect.Map) && f.Len() == 0
 		if name == "-" || (option != "" && empty) {
 			continue
 		}

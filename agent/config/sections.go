@@ -26,6 +26,7 @@ func (d *decoder) root(n ast.Node) {
 		{"host", "host: {name: db1}", d.host},
 		{"mode", "mode: observe", d.mode},
 		{"shutdown", "shutdown: {need: 120s}", d.shutdown},
+		{"boot_hold", "boot_hold: {rank: 1}", d.bootHold},
 		{"policy", "policy: {min_charge_pct: 20}", d.policy},
 		{"hooks", "hooks: [{on: [mains_lost], command: [\"/usr/local/bin/notify\", \"{event}\"]}]", d.list("hooks", "[{on: [mains_lost], command: [\"/bin/true\"]}]", d.hook)},
 		{"export", "export: {listen: \"127.0.0.1:9777\"}", d.export},

@@ -92,9 +92,7 @@ func (e *Executor) undo(ctx, over context.Context, cause Cause, s *Step) error {
 	e.setDone(s.Name, false)
 	e.record(ctx, cause, s.Name, PhaseUndoing, 0)
 	start := e.Now()
-	res := e.Config.Run(ctx, Command{
-		Args: s.undoArgs(), Env: environment(cause, s.Name), Timeout: s.timeout(), Abort: over,
-	})
+	res := s.Inverse().Run(ctx, e.task(cause, s.Name, s.timeout(), over))
 	if res.Err != nil && ctx.Err() != nil {
 		return res.Err
 	}

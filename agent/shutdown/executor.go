@@ -188,7 +188,7 @@ func (e *Executor) step(ctx context.Context, cause Cause, s *Step, timeout time.
 	e.mu.Lock()
 	abort := e.abort
 	e.mu.Unlock()
-	res := e.Config.Run(ctx, Command{Args: s.args(), Env: environment(cause, s.Name), Timeout: timeout, Abort: abort})
+	res := s.Do.Run(ctx, e.task(cause, s.Name, timeout, abort))
 	if res.Err != nil && ctx.Err() != nil {
 		return res.Err // the process goes on; what becomes of it nobody knows
 	}
@@ -202,6 +202,11 @@ func (e *Executor) step(ctx context.Context, cause Cause, s *Step, timeout time.
 	e.record(ctx, cause, s.Name, PhaseDone, took)
 	e.emit(cause, dodai.EventStepFinished, s.Name, fmt.Sprintf("step %s finished after %s", s.Name, seconds(took)), res.fields(took))
 	return nil
+}
+
+// task is one run of the step called name.
+func (e *Executor) task(cause Cause, name string, timeout time.Duration, abort context.Context) Task {
+	return Task{Step: name, Env: environment(cause, name), Cause: cause, Timeout: timeout, Abort: abort, Process: e.Config.Run}
 }
 
 func (e *Executor) skip(ctx context.Context, cause Cause, s *Step) {

@@ -13,7 +13,7 @@ import (
 
 func TestRunInOrderWithEachDoneRecordedBeforeTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, tested(command("a"), Step{Name: "db", Unit: "postgresql.service"}))
+		r := newRig(t, tested(command("a"), Step{Name: "db", Do: Program{Args: []string{"stop", "db"}}}))
 		r.takes["a"] = 2 * time.Second
 		cause := Cause{Event: dodai.EventShutdownStarted, Reason: "runtime", Device: "u1", Text: "too\x00late"}
 		if err := r.Run(t.Context(), cause, nil); err != nil {
@@ -26,7 +26,7 @@ func TestRunInOrderWithEachDoneRecordedBeforeTheNext(t *testing.T) {
 			2s event step_finished a
 			2s record db started
 			2s event step_started db
-			2s run systemctl --no-ask-password stop -- postgresql.service
+			2s run stop db
 			2s record db done
 			2s event step_finished db
 			2s record power_off started
@@ -178,7 +178,7 @@ func TestEndOfTheDaemonLeavesTheStepAlone(t *testing.T) {
 func TestEarlyStepsAndUndo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		irreversible := early("tell")
-		irreversible.Undo = nil
+		irreversible.Do = Program{Args: []string{"tell"}}
 		r := newRig(t, tested(early("shed"), irreversible, early("drain"), command("late")))
 		if err := r.RunEarly(t.Context(), Cause{}, "late"); err == nil {
 			t.Error("RunEarly of a late step succeeded")
@@ -217,11 +217,11 @@ func TestEarlyStepsAndUndo(t *testing.T) {
 
 func TestUndoByNameAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, tested(Step{Name: "web", Unit: "nginx.service", Early: &Early{OnBattery: new(time.Minute)}}))
+		r := newRig(t, tested(Step{Name: "web", Do: Program{Args: []string{"stop", "nginx"}, Back: []string{"start", "nginx"}}, Early: &Early{OnBattery: new(time.Minute)}}))
 		if err := r.UndoEarly(t.Context(), Cause{}, "web"); err != nil {
 			t.Fatal(err)
 		}
-		r.expect(t, "0s run systemctl --no-ask-password start -- nginx.service", "run ")
+		r.expect(t, "0s run start nginx", "run ")
 	})
 }
 

@@ -138,10 +138,10 @@ func (r *rig) expect(t *testing.T, want string, words ...string) {
 
 var errBroken = errors.New("broken")
 
-func command(name string) Step { return Step{Name: name, Command: []string{name}} }
+func command(name string) Step { return Step{Name: name, Do: Program{Args: []string{name}}} }
 
 func early(name string) Step {
-	return Step{Name: name, Command: []string{name}, Undo: []string{"un" + name}, Early: &Early{OnBattery: new(time.Minute)}}
+	return Step{Name: name, Do: Program{Args: []string{name}, Back: []string{"un" + name}}, Early: &Early{OnBattery: new(time.Minute)}}
 }
 
 // tested ends the plan with a command, so that Run returns.

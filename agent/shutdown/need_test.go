@@ -167,7 +167,7 @@ func TestNeedIsMonotonous(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		took := rapid.SliceOfN(rapid.Float64Range(0, 1000), 0, 60).Draw(t, "took")
 		expect := time.Duration(rapid.Int64Range(0, 1000).Draw(t, "expect")) * time.Second
-		p := Plan{Steps: []Step{{Name: "a", Command: []string{"a"}, Expect: expect}}}
+		p := Plan{Steps: []Step{{Name: "a", Do: Program{Args: []string{"a"}}, Expect: expect}}}
 		before := p.Need(map[string][]Measured{"a": runs(took...)}, 0, nil)
 		largest := expect
 		for i, s := range took {

@@ -1,6 +1,7 @@
 package shutdown
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,28 +14,38 @@ const (
 	DefaultPowerOffTimeout = 15 * time.Second
 	DefaultGrace           = 60 * time.Second
 	DefaultExpect          = 30 * time.Second
+	DefaultRetryWait       = 2 * time.Second
 )
 
 // PowerOffStep is the name under which the power-off is reported and its duration kept.
 const PowerOffStep = "power_off"
 
-// Plan is the ordered way down. The zero value just powers off.
+// Plan is the way down. The zero value just powers off.
 type Plan struct {
-	Steps []Step `yaml:"steps" json:"steps"`
+	Steps []Step
 	// Command replaces the built-in power-off; empty: built in.
-	Command  []string `yaml:"command" json:"command,omitempty"`
-	PowerOff PowerOff `yaml:"power_off" json:"power_off"`
+	Command  []string
+	PowerOff PowerOff
+	// NoReturn names the step whose start is the point of no return: until then a
+	// shutdown is called off, and what was done undone, when its cause is over. Whatever
+	// may run before it is reversible. Empty: the decision itself is, and of a shutdown
+	// that an operator started the first step that cannot be undone, or the power-off.
+	NoReturn string
 }
 
 // PowerOff tunes the last step. Zero fields mean the defaults.
 type PowerOff struct {
 	// Timeout is how long each way of asking may take to answer.
-	Timeout time.Duration `yaml:"timeout" json:"timeout,omitempty"`
+	Timeout time.Duration
 	// Grace is how long the machine may stay up after it was told to go down, before
 	// the next, rougher way is tried. Only for the built-in ways.
-	Grace time.Duration `yaml:"grace" json:"grace,omitempty"`
+	Grace time.Duration
 	// Expect is how long the machine takes from there to dark, until measured.
-	Expect time.Duration `yaml:"expect" json:"expect,omitempty"`
+	Expect time.Duration
+	// Second is tried when the plan's Command has failed or hangs, and Forced when that
+	// has, or when the end of the battery is near. Empty: there is none. Both are only
+	// for plans with a Command; the built-in ways have their own.
+	Second, Forced []string
 }
 
 // OnFailure is what follows from a failed step.
@@ -42,22 +53,30 @@ type OnFailure string
 
 // What may follow from a failed step; empty is Continue.
 const (
-	Continue OnFailure = "continue" // the next step
-	Stop     OnFailure = "stop"     // no further step; power-off at the deadline, at once without one
+	Continue OnFailure = "continue" // what comes after it
+	// Stop: nothing that comes after it runs, and the power-off is asked for at the
+	// deadline, at once without one. Steps beside it go on.
+	Stop OnFailure = "stop"
 )
 
-// Step is one step of the plan: either a command or a systemd unit to stop.
+// Step is one step of the plan.
 type Step struct {
-	Name    string   `yaml:"name" json:"name"`
-	Command []string `yaml:"command" json:"command,omitempty"` // run as it is, without a shell
-	Unit    string   `yaml:"unit" json:"unit,omitempty"`       // "systemctl stop" it
-	// Timeout ends the step; 0: DefaultStepTimeout.
-	Timeout   time.Duration `yaml:"timeout" json:"timeout,omitempty"`
-	Expect    time.Duration `yaml:"expect" json:"expect,omitempty"` // what it will take, until measured; 0: not known
-	OnFailure OnFailure     `yaml:"on_failure" json:"on_failure,omitempty"`
-	Early     *Early        `yaml:"early" json:"early,omitempty"` // nil: only after the decision
-	// Undo reverses the step; empty: a unit is started again, a command cannot be undone.
-	Undo []string `yaml:"undo" json:"undo,omitempty"`
+	Name string
+	Do   Action // what it does
+	// After names the steps that must be over, well or badly, before it starts. nil: the
+	// one before it in the plan; empty: none, it starts at once.
+	After []string
+	// Timeout ends each run of it; 0: DefaultStepTimeout.
+	Timeout time.Duration
+	Expect  time.Duration // what it will take, until measured; 0: not known
+	// Retries is how often it is run again after a failure, RetryWait what passes
+	// before; 0: DefaultRetryWait.
+	Retries   int
+	RetryWait time.Duration
+	OnFailure OnFailure
+	Early     *Early // nil: only after the decision
+	// Undo takes it back; nil: Do's own inverse, where it has one.
+	Undo Action
 }
 
 // Early says when a step is due before the decision: as soon as one of the thresholds
@@ -101,20 +120,17 @@ func (p *Plan) EarlyDue(s State, done map[string]bool) []string {
 }
 
 // Reversible reports whether the step can be undone.
-func (s *Step) Reversible() bool { return len(s.Undo) > 0 || s.Unit != "" }
+func (s *Step) Reversible() bool { return s.Inverse() != nil }
 
-func (s *Step) args() []string {
-	if s.Unit != "" {
-		return []string{"systemctl", "--no-ask-password", "stop", "--", s.Unit}
+// Inverse is what takes the step back; nil: nothing does.
+func (s *Step) Inverse() Action {
+	if s.Undo != nil {
+		return s.Undo
 	}
-	return s.Command
-}
-
-func (s *Step) undoArgs() []string {
-	if len(s.Undo) == 0 && s.Unit != "" {
-		return []string{"systemctl", "--no-ask-password", "start", "--", s.Unit}
+	if s.Do == nil {
+		return nil
 	}
-	return s.Undo
+	return s.Do.Inverse()
 }
 
 func (s *Step) timeout() time.Duration {
@@ -123,6 +139,11 @@ func (s *Step) timeout() time.Duration {
 	}
 	return s.Timeout
 }
+
+func (s *Step) retryWait() time.Duration { return cmp.Or(s.RetryWait, DefaultRetryWait) }
+
+// maxRetries bounds what a step that always fails may cost.
+const maxRetries = 20
 
 // FieldError is a wrong value in the plan. Field is its path below `shutdown:`, such as
 // "steps[2].timeout".
@@ -151,6 +172,7 @@ func (p *Plan) Validate() []*FieldError {
 	if p.Command != nil {
 		c.command("command", p.Command)
 	}
+	c.after(p)
 	c.duration("power_off.timeout", p.PowerOff.Timeout)
 	c.duration("power_off.grace", p.PowerOff.Grace)
 	c.duration("power_off.expect", p.PowerOff.Expect)
@@ -179,19 +201,18 @@ func (c *checker) step(at string, s *Step) {
 	case s.Name == PowerOffStep || len(s.Name) > 64 || strings.ContainsFunc(s.Name, notInName):
 		c.add(at+"name", fmt.Sprintf("%q", s.Name), "at most 64 letters, digits and . _ @ -, not power_off", "databases")
 	}
-	switch {
-	case s.Unit == "" && s.Command == nil:
-		c.add(at+"command", "", "a command or a unit", `command: ["/usr/local/sbin/drain"]`)
-	case s.Unit != "" && s.Command != nil:
-		c.add(at+"unit", fmt.Sprintf("%q", s.Unit), "a command or a unit, not both", "")
-	case s.Unit != "" && (strings.HasPrefix(s.Unit, "-") || strings.ContainsFunc(s.Unit, notInUnit)):
-		c.add(at+"unit", fmt.Sprintf("%q", s.Unit), "the name of a systemd unit", "postgresql.service")
-	case s.Command != nil:
-		c.command(at+"command", s.Command)
+	if s.Do == nil {
+		c.add(at+"command", "", "what to do: a command, a unit, or another kind", `command: ["/usr/local/sbin/drain"]`)
 	}
-	if s.Undo != nil {
-		c.command(at+"undo", s.Undo)
+	for _, p := range []Action{s.Do, s.Undo} {
+		if p, is := p.(Program); is {
+			c.command(at+"command", p.Args)
+		}
 	}
+	if s.Retries < 0 || s.Retries > maxRetries {
+		c.add(at+"retries", fmt.Sprint(s.Retries), fmt.Sprintf("a whole number from 0 to %d", maxRetries), "2")
+	}
+	c.duration(at+"retry_wait", s.RetryWait)
 	c.duration(at+"timeout", s.Timeout)
 	c.duration(at+"expect", s.Expect)
 	if !slices.Contains([]OnFailure{"", Continue, Stop}, s.OnFailure) {
@@ -215,6 +236,35 @@ func (c *checker) early(at string, e *Early) {
 	}
 }
 
+// after checks the graph: known names, and no way round in a circle.
+func (c *checker) after(p *Plan) {
+	for i, s := range p.Steps {
+		for k, name := range s.After {
+			if p.index(name) < 0 {
+				c.add(fmt.Sprintf("steps[%d].after[%d]", i, k), fmt.Sprintf("%q", name), "the name of a step", "")
+			}
+		}
+	}
+	if circle := p.circle(); circle != nil {
+		c.add(fmt.Sprintf("steps[%d].after", p.index(circle[0])), strings.Join(circle, " after "), "an order: no step after itself", "")
+	}
+	if p.NoReturn == "" {
+		return
+	}
+	at := p.index(p.NoReturn)
+	if at < 0 {
+		c.add("point_of_no_return", fmt.Sprintf("%q", p.NoReturn), "the name of a step", "")
+		return
+	}
+	after := p.descendants(at)
+	for i := range p.Steps {
+		if i != at && !after[i] && !p.Steps[i].Reversible() {
+			c.add("point_of_no_return", fmt.Sprintf("%q", p.NoReturn),
+				fmt.Sprintf("a step after which %s comes, which cannot be undone", p.Steps[i].Name), "")
+		}
+	}
+}
+
 func (c *checker) command(at string, args []string) {
 	if len(args) == 0 || args[0] == "" {
 		c.add(at, "", "a program with its arguments, as a list", `["/usr/local/sbin/drain", "--all"]`)
@@ -235,5 +285,3 @@ func (c *checker) duration(at string, d time.Duration) {
 func notInName(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._@-", r))
 }
-
-func notInUnit(r rune) bool { return notInName(r) && !strings.ContainsRune(`:\`, r) }

@@ -27,11 +27,16 @@ const (
 // ErrTimeout is how a command ends that ran longer than it may.
 var ErrTimeout = errors.New("timed out")
 
+func timedOut(after time.Duration) error { return fmt.Errorf("%w after %v", ErrTimeout, after) }
+
 // Command is a program to run.
 type Command struct {
 	Args    []string
 	Env     []string
 	Timeout time.Duration // greater than 0
+	User    string        // whose rights the program gets; empty: the daemon's
+	// Started is told the process; nil: nobody is.
+	Started func(pid int)
 	// Abort ends the command as the time-out does; nil: nothing does.
 	Abort context.Context
 }
@@ -79,6 +84,9 @@ func Process(ctx context.Context, c Command) Result {
 	if err != nil {
 		return Result{Exit: -1, Err: err}
 	}
+	if c.Started != nil {
+		c.Started(p.pid)
+	}
 	var aborted <-chan struct{}
 	if c.Abort != nil {
 		aborted = c.Abort.Done()
@@ -93,7 +101,7 @@ func Process(ctx context.Context, c Command) Result {
 	case <-aborted:
 		return p.kill(ctx, ErrTakenOver)
 	case <-timeout.C:
-		return p.kill(ctx, fmt.Errorf("%w after %v", ErrTimeout, c.Timeout))
+		return p.kill(ctx, timedOut(c.Timeout))
 	}
 }
 
@@ -114,6 +122,10 @@ func start(c Command) (*process, error) {
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.Env, w, w
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := asUser(cmd, c.User); err != nil {
+		r.Close()
+		return nil, err
+	}
 	if spare != nil {
 		defer spare.Close()
 		cmd.ExtraFiles = []*os.File{spare}

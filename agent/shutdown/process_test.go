@@ -199,10 +199,10 @@ func TestExecutorWithRealSteps(t *testing.T) {
 	e, err := New(Config{
 		Plan: Plan{
 			Steps: []Step{
-				{Name: "one", Command: script(`echo one >>` + dir + `/log; sleep 0.2`)},
-				{Name: "hangs", Command: script(`echo hangs >>` + dir + `/log; sleep 60`), Timeout: 200 * time.Millisecond},
-				{Name: "fails", Command: script(`echo fails >>` + dir + `/log; exit 3`)},
-				{Name: "two", Command: script(`echo "$DODAI_STEP $DODAI_REASON" >>` + dir + `/log`)},
+				{Name: "one", Do: Program{Args: script(`echo one >>` + dir + `/log; sleep 0.2`)}},
+				{Name: "hangs", Do: Program{Args: script(`echo hangs >>` + dir + `/log; sleep 60`)}, Timeout: 200 * time.Millisecond},
+				{Name: "fails", Do: Program{Args: script(`echo fails >>` + dir + `/log; exit 3`)}},
+				{Name: "two", Do: Program{Args: script(`echo "$DODAI_STEP $DODAI_REASON" >>` + dir + `/log`)}},
 			},
 			Command: script(`echo off >>` + dir + `/log`),
 		},
