@@ -115,7 +115,7 @@ func (a *Agent) execute() {
 	done, executor, ctx := l.down.done(), l.executor, a.ctx
 	cause := shutdown.Cause{
 		Event: dodai.EventShutdownStarted, Reason: string(l.down.Reason), Text: l.down.Explanation,
-		Deadline: deadline(l.decision, l.need, a.clock()),
+		Ends: shutdown.Ends{Ask: deadline(l.decision, l.need, a.clock())},
 	}
 	l.group.Go(func() error {
 		var err error

@@ -28,10 +28,10 @@ type Cause struct {
 	Device string          // DODAI_DEVICE
 	Text   string          // DODAI_TEXT: one sentence
 	Drill  string          // DODAI_DRILL: id of the drill; empty: it is the truth
-	// Deadline is when the power-off must have been asked for, on the agent's clock,
-	// because the energy behind it is gone: steps are cut short to meet it and those
-	// that no longer fit are skipped. 0: none.
-	Deadline time.Duration
+	// Ends is when the power-off must have been asked for, because the energy behind it
+	// is gone: steps are cut short to meet it and those that no longer fit are skipped.
+	// And when it is forced.
+	Ends Ends
 }
 
 // Phase is how far a step has come.
@@ -65,6 +65,10 @@ type Config struct {
 	Run    Runner // Process for real ones
 	Logind Logind // SystemBus() for the real one
 	Now    func() time.Duration
+	// Return reports, just before the power-off, whether the power is back, so that the
+	// machine starts again instead of staying off with nobody to switch it on: it is
+	// rebooted. nil: it never is.
+	Return func() bool
 	Wall   func() time.Time  // nil: time.Now
 	Emit   func(dodai.Event) // must not block; nil: nobody listens
 	// Record writes progress down. It is waited for, two seconds at most and a tenth
@@ -79,6 +83,7 @@ type Config struct {
 type Executor struct {
 	Config
 	slot chan struct{} // held by whoever acts
+	ends *ends
 
 	mu        sync.Mutex
 	done      map[string]bool    // what this executor did and did not undo
@@ -108,7 +113,7 @@ func New(c Config) (*Executor, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Executor{Config: c, slot: make(chan struct{}, 1), done: map[string]bool{}}, nil
+	return &Executor{Config: c, slot: make(chan struct{}, 1), ends: newEnds(), done: map[string]bool{}}, nil
 }
 
 // Run goes all the way down: every step that is neither in done nor was run early, in
@@ -121,6 +126,7 @@ func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) e
 		return err
 	}
 	defer func() { <-e.slot }()
+	e.ends.set(cause.Ends)
 	for i := range e.Plan.Steps {
 		s := &e.Plan.Steps[i]
 		if done[s.Name] || e.isDone(s.Name) {
@@ -173,10 +179,10 @@ func (e *Executor) Done() map[string]bool {
 
 // left is the time until the deadline; without one there is always enough.
 func (e *Executor) left(cause Cause) time.Duration {
-	if cause.Deadline == 0 {
+	if cause.Ends.Ask == 0 {
 		return 24 * time.Hour
 	}
-	return cause.Deadline - e.Now()
+	return cause.Ends.Ask - e.Now()
 }
 
 // step runs one step and reports it. The error says how it failed, or that ctx ended.
@@ -217,7 +223,7 @@ func (e *Executor) skip(ctx context.Context, cause Cause, s *Step) {
 
 // hold waits for the deadline after a step that stops the others.
 func (e *Executor) hold(ctx context.Context, cause Cause, s *Step) {
-	if cause.Deadline == 0 {
+	if cause.Ends.Ask == 0 {
 		return
 	}
 	left := max(0, e.left(cause))

@@ -87,9 +87,9 @@ func TestStopHoldsUntilTheDeadline(t *testing.T) {
 			first.OnFailure = Stop
 			r := newRig(t, tested(first, command("second")))
 			r.fails["first"], r.takes["first"] = errBroken, time.Second
-			cause := Cause{Deadline: tt.deadline}
+			cause := Cause{Ends: Ends{Ask: tt.deadline}}
 			if name == "passed" {
-				cause.Deadline += 500 * time.Millisecond // the step is cut short
+				cause.Ends.Ask += 500 * time.Millisecond // the step is cut short
 				tt.want = "0.500000001s run off"
 			}
 			if err := r.Run(t.Context(), cause, nil); err != nil {
@@ -104,7 +104,7 @@ func TestDeadlineCutsAndSkips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, tested(command("slow"), command("late")))
 		r.takes["slow"] = 50 * time.Second
-		if err := r.Run(t.Context(), Cause{Deadline: 30 * time.Second}, nil); err != nil {
+		if err := r.Run(t.Context(), Cause{Ends: Ends{Ask: 30 * time.Second}}, nil); err != nil {
 			t.Fatal(err)
 		}
 		r.expect(t, `0s run slow
@@ -287,7 +287,7 @@ func TestRunDoesNotWaitTwiceForAnEarlyStep(t *testing.T) {
 				ended := make(chan error, 1)
 				go func() { ended <- r.RunEarly(t.Context(), Cause{}, "a") }()
 				time.Sleep(time.Second)
-				if err := r.Run(t.Context(), Cause{Deadline: tc.deadline}, nil); err != nil {
+				if err := r.Run(t.Context(), Cause{Ends: Ends{Ask: tc.deadline}}, nil); err != nil {
 					t.Fatal(err)
 				}
 				<-ended
