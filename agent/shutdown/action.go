@@ -45,15 +45,15 @@ type Task struct {
 }
 
 // Context bounds work inside the daemon as Run demands: it ends with ctx, after
-// t.Timeout, or with t.Abort, and its cause says which: ErrTimeout, ErrTakenOver, or
-// ctx's own.
+// t.Timeout, or with t.Abort, and its cause says which: ErrTimeout, t.Abort's own or
+// ErrTakenOver, or ctx's own.
 func (t Task) Context(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, timeout := context.WithTimeoutCause(ctx, t.Timeout, timedOut(t.Timeout))
 	if t.Abort == nil {
 		return ctx, timeout
 	}
 	ctx, abort := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(t.Abort, func() { abort(ErrTakenOver) })
+	stop := context.AfterFunc(t.Abort, func() { abort(abortCause(t.Abort)) })
 	return ctx, func() {
 		stop()
 		abort(context.Canceled)

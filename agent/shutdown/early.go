@@ -12,8 +12,8 @@ import (
 // ErrTakenOver ends whatever a Run has interrupted.
 var ErrTakenOver = errors.New("a shutdown takes over")
 
-// RunEarly runs the named early steps that are not done yet, in the plan's order, and
-// returns what failed. A failed one is run again on the way down, unless the way
+// RunEarly runs the named early steps that are not done yet, each after those of them
+// that it waits for in the plan, and returns what failed. A failed one is run again on the way down, unless the way
 // down had to wait for it. When ctx ends the
 // step that runs is left alone; when a Run takes over, it waits for it.
 func (e *Executor) RunEarly(ctx context.Context, cause Cause, names ...string) error {
@@ -25,26 +25,29 @@ func (e *Executor) RunEarly(ctx context.Context, cause Cause, names ...string) e
 		return err
 	}
 	defer end()
-	var errs []error
-	for i := range e.Plan.Steps {
-		s := &e.Plan.Steps[i]
-		switch {
-		case !slices.Contains(names, s.Name) || e.isDone(s.Name):
-			continue
-		case over.Err() != nil:
-			return errors.Join(append(errs, ErrTakenOver)...)
+	w := e.newWalk(cause, func(s *Step) bool { return slices.Contains(names, s.Name) && !e.isDone(s.Name) })
+	w.abort = e.abort
+	w.enter = func(*Step) error {
+		if over.Err() != nil {
+			return ErrTakenOver
 		}
-		if err := e.step(ctx, cause, s, s.timeout()); err != nil {
-			errs = append(errs, err)
-			if over.Err() != nil { // it had its time; the way down does not wait for it twice
-				e.setDone(s.Name, true)
-			}
-		}
-		if ctx.Err() != nil {
-			break
+		return nil
+	}
+	w.failed = func(s *Step) {
+		if over.Err() != nil { // it had its time; the way down does not wait for it twice
+			e.setDone(s.Name, true)
 		}
 	}
-	return errors.Join(errs...)
+	w.run(ctx)
+	if over.Err() != nil && ctx.Err() == nil {
+		for _, name := range names {
+			if !w.begun[name] && !e.isDone(name) {
+				w.errs = append(w.errs, ErrTakenOver)
+				break
+			}
+		}
+	}
+	return errors.Join(w.errs...)
 }
 
 // UndoEarly undoes the named steps, or without names those this executor has done, the
@@ -67,7 +70,7 @@ func (e *Executor) UndoEarly(ctx context.Context, cause Cause, names ...string) 
 
 func (e *Executor) undoAll(ctx, over context.Context, cause Cause, which func(*Step) bool) error {
 	var errs []error
-	for i := len(e.Plan.Steps) - 1; i >= 0; i-- {
+	for _, i := range slices.Backward(e.Plan.order()) {
 		s := &e.Plan.Steps[i]
 		if !which(s) {
 			continue
@@ -92,7 +95,7 @@ func (e *Executor) undo(ctx, over context.Context, cause Cause, s *Step) error {
 	e.setDone(s.Name, false)
 	e.record(ctx, cause, s.Name, PhaseUndoing, 0)
 	start := e.Now()
-	res := s.Inverse().Run(ctx, e.task(cause, s.Name, s.timeout(), over))
+	res := e.runInverse(ctx, over, cause, s)
 	if res.Err != nil && ctx.Err() != nil {
 		return res.Err
 	}
@@ -107,6 +110,42 @@ func (e *Executor) undo(ctx, over context.Context, cause Cause, s *Step) error {
 	e.emit(cause, dodai.EventStepUndone, s.Name, fmt.Sprintf("step %s undone after %s", s.Name, seconds(took)), res.fields(took))
 	return nil
 }
+
+// runInverse takes a step back, unless an earlier daemon has begun to and it must not be
+// done twice.
+func (e *Executor) runInverse(ctx, over context.Context, cause Cause, s *Step) Result {
+	inverse := s.Inverse()
+	e.mu.Lock()
+	doubtful := e.doubtful[s.Name]
+	delete(e.doubtful, s.Name)
+	e.mu.Unlock()
+	if doubtful {
+		for _, left := range []string{s.Name, undoing + s.Name} { // the step itself may still run
+			if err := e.await(ctx, cause, left, s.timeout(), over); err != nil && ctx.Err() != nil {
+				e.RestoreDoubtful(s.Name)
+				return Result{Exit: -1, Err: err}
+			}
+		}
+		if e.Orphans != nil && e.Orphans.Known(undoing+s.Name) && !inverse.Repeatable() {
+			return Result{Output: "it was under way when the agent ended, and is not to be run twice; how it ended is not known"}
+		}
+	}
+	t := e.task(cause, s.Name, s.timeout(), over)
+	if e.Orphans != nil {
+		e.Orphans.Begun(undoing+s.Name, 0) // no process yet, or none at all
+		t.Started = func(pid int) { e.Orphans.Begun(undoing+s.Name, pid) }
+		defer func() {
+			if ctx.Err() == nil {
+				e.Orphans.Ended(undoing + s.Name)
+			}
+		}()
+	}
+	return inverse.Run(ctx, t)
+}
+
+// undoing begins the name under which the process of an undoing is remembered. No step
+// has such a name.
+const undoing = "undo:"
 
 func withUndo(fields map[string]any) map[string]any {
 	fields["undo"] = true

@@ -32,6 +32,11 @@ type Cause struct {
 	// is gone: steps are cut short to meet it and those that no longer fit are skipped.
 	// And when it is forced.
 	Ends Ends
+	// Operator: a person asked for it. It can be called off until the first step that
+	// cannot be undone, see Plan.NoReturn.
+	Operator bool
+	// Passed: it is gone on with, and the point of no return lies behind it.
+	Passed bool
 }
 
 // Phase is how far a step has come.
@@ -46,6 +51,10 @@ const (
 	PhaseUndoing    Phase = "undoing" // from here on it has to be done again
 	PhaseUndone     Phase = "undone"
 	PhaseUndoFailed Phase = "undo_failed"
+	// PhaseNoReturn is the point of no return, with the step that passes it.
+	PhaseNoReturn Phase = "no_return"
+	// PhaseWaiting is a step that has not begun; it is not recorded.
+	PhaseWaiting Phase = "waiting"
 )
 
 // Progress is what the agent writes down before the executor goes on. Steps in
@@ -76,6 +85,9 @@ type Config struct {
 	// still run while it is called again. Nil: nothing is recorded.
 	Record func(context.Context, Progress) error
 	Log    *slog.Logger // nil: none
+	// Orphans finds the processes of steps that outlived the daemon before this one; nil: none
+	// are looked for.
+	Orphans Orphans
 }
 
 // Executor runs a plan. Its methods may be called from any goroutine; only one of them
@@ -87,9 +99,12 @@ type Executor struct {
 
 	mu        sync.Mutex
 	done      map[string]bool    // what this executor did and did not undo
+	doubtful  map[string]bool    // what was under way when an earlier daemon ended
 	interrupt context.CancelFunc // tells who holds the slot that Run takes over
 	cut       context.CancelFunc // ends the early step that holds the slot
 	abort     context.Context    // ends with cut; nil: nothing early runs
+	descent   *descent           // the Run that is under way; nil: none
+	states    []StepState        // of each step of the plan, and the power-off
 	hung      bool               // the latest Record was not waited for to its end
 }
 
@@ -113,46 +128,7 @@ func New(c Config) (*Executor, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Executor{Config: c, slot: make(chan struct{}, 1), ends: newEnds(), done: map[string]bool{}}, nil
-}
-
-// Run goes all the way down: every step that is neither in done nor was run early, in
-// order, and then the power-off, tried until it works. With a configured command it
-// returns nil when that has succeeded; with the built-in power-off, when ctx ends after
-// the machine was told to go down. Otherwise it returns when ctx ends, with its cause,
-// and leaves a running step alone.
-func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) error {
-	if err := e.takeOver(ctx, cause); err != nil {
-		return err
-	}
-	defer func() { <-e.slot }()
-	e.ends.set(cause.Ends)
-	for i := range e.Plan.Steps {
-		s := &e.Plan.Steps[i]
-		if done[s.Name] || e.isDone(s.Name) {
-			continue
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		timeout, left := s.timeout(), e.left(cause)
-		if left <= 0 {
-			e.skip(ctx, cause, s)
-			continue
-		}
-		err := e.step(ctx, cause, s, min(timeout, left))
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil && s.OnFailure == Stop {
-			e.hold(ctx, cause, s)
-			break
-		}
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return e.powerOff(ctx, cause)
+	return &Executor{Config: c, slot: make(chan struct{}, 1), ends: newEnds(), done: map[string]bool{}, doubtful: map[string]bool{}, states: freshStates(&c.Plan)}, nil
 }
 
 // Restore tells the executor what was done before it was made: by a daemon that has
@@ -177,61 +153,9 @@ func (e *Executor) Done() map[string]bool {
 	return done
 }
 
-// left is the time until the deadline; without one there is always enough.
-func (e *Executor) left(cause Cause) time.Duration {
-	if cause.Ends.Ask == 0 {
-		return 24 * time.Hour
-	}
-	return cause.Ends.Ask - e.Now()
-}
-
-// step runs one step and reports it. The error says how it failed, or that ctx ended.
-func (e *Executor) step(ctx context.Context, cause Cause, s *Step, timeout time.Duration) error {
-	e.record(ctx, cause, s.Name, PhaseStarted, 0)
-	e.emit(cause, dodai.EventStepStarted, s.Name, fmt.Sprintf("step %s started", s.Name),
-		map[string]any{"timeout_s": timeout.Seconds()})
-	start := e.Now()
-	e.mu.Lock()
-	abort := e.abort
-	e.mu.Unlock()
-	res := s.Do.Run(ctx, e.task(cause, s.Name, timeout, abort))
-	if res.Err != nil && ctx.Err() != nil {
-		return res.Err // the process goes on; what becomes of it nobody knows
-	}
-	took := e.Now() - start
-	if err := res.failure(); err != nil {
-		e.record(ctx, cause, s.Name, PhaseFailed, took)
-		e.emit(cause, dodai.EventStepFailed, s.Name, fmt.Sprintf("step %s failed after %s: %v", s.Name, seconds(took), err), res.fields(took))
-		return fmt.Errorf("step %s: %w", s.Name, err)
-	}
-	e.setDone(s.Name, true)
-	e.record(ctx, cause, s.Name, PhaseDone, took)
-	e.emit(cause, dodai.EventStepFinished, s.Name, fmt.Sprintf("step %s finished after %s", s.Name, seconds(took)), res.fields(took))
-	return nil
-}
-
 // task is one run of the step called name.
 func (e *Executor) task(cause Cause, name string, timeout time.Duration, abort context.Context) Task {
 	return Task{Step: name, Env: environment(cause, name), Cause: cause, Timeout: timeout, Abort: abort, Process: e.Config.Run}
-}
-
-func (e *Executor) skip(ctx context.Context, cause Cause, s *Step) {
-	e.record(ctx, cause, s.Name, PhaseSkipped, 0)
-	e.emit(cause, dodai.EventStepFailed, s.Name, fmt.Sprintf("step %s skipped: the deadline has passed", s.Name),
-		map[string]any{"skipped": true})
-}
-
-// hold waits for the deadline after a step that stops the others.
-func (e *Executor) hold(ctx context.Context, cause Cause, s *Step) {
-	if cause.Ends.Ask == 0 {
-		return
-	}
-	left := max(0, e.left(cause))
-	e.Log.Warn("steps stopped, power-off at the deadline", "step", s.Name, "left", left)
-	select {
-	case <-time.After(left):
-	case <-ctx.Done():
-	}
 }
 
 // takeOver gets the slot for Run: an undoing ends at once, an early step is waited for,
@@ -241,7 +165,7 @@ func (e *Executor) takeOver(ctx context.Context, cause Cause) error {
 		e.mu.Lock()
 		if e.interrupt != nil {
 			e.interrupt()
-			if e.left(cause) <= 0 {
+			if cause.Ends.Ask != 0 && cause.Ends.Ask <= e.Now() {
 				e.cut()
 			}
 		}
@@ -268,6 +192,7 @@ func (e *Executor) begin(ctx context.Context) (over context.Context, end func(),
 	e.mu.Lock()
 	e.interrupt, e.cut, e.abort = cancel, cut, abort
 	e.mu.Unlock()
+	e.ends.set(Ends{})
 	return over, func() {
 		e.mu.Lock()
 		e.interrupt, e.cut, e.abort = nil, nil, nil
@@ -295,6 +220,7 @@ func (e *Executor) record(ctx context.Context, cause Cause, step string, phase P
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.recordWait())
 	defer cancel()
 	p := Progress{Step: step, Phase: phase, At: e.Now(), Took: took, Drill: cause.Drill}
+	e.setState(p)
 	done := make(chan error, 1)
 	go func() { done <- e.Record(ctx, p) }()
 	var err error

@@ -77,3 +77,24 @@ func (p *Plan) descendants(at int) []bool {
 	}
 	return after
 }
+
+// order returns the steps so that each comes after those it waits for, and otherwise as
+// the plan has them.
+func (p *Plan) order() []int {
+	var order []int
+	taken := make([]bool, len(p.Steps))
+	for range p.Steps {
+		for i := range p.Steps {
+			ready := !taken[i]
+			for _, k := range p.after(i) {
+				ready = ready && taken[k]
+			}
+			if ready {
+				taken[i] = true
+				order = append(order, i)
+				break
+			}
+		}
+	}
+	return order
+}

@@ -27,6 +27,14 @@ const (
 // ErrTimeout is how a command ends that ran longer than it may.
 var ErrTimeout = errors.New("timed out")
 
+// abortCause is why what runs is ended: ErrTakenOver where nobody has said more.
+func abortCause(abort context.Context) error {
+	if err := context.Cause(abort); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return ErrTakenOver
+}
+
 func timedOut(after time.Duration) error { return fmt.Errorf("%w after %v", ErrTimeout, after) }
 
 // Command is a program to run.
@@ -37,7 +45,7 @@ type Command struct {
 	User    string        // whose rights the program gets; empty: the daemon's
 	// Started is told the process; nil: nobody is.
 	Started func(pid int)
-	// Abort ends the command as the time-out does; nil: nothing does.
+	// Abort ends the command as the time-out does, with its cause; nil: nothing does.
 	Abort context.Context
 }
 
@@ -99,7 +107,7 @@ func Process(ctx context.Context, c Command) Result {
 	case <-ctx.Done():
 		return Result{Exit: -1, Err: context.Cause(ctx)}
 	case <-aborted:
-		return p.kill(ctx, ErrTakenOver)
+		return p.kill(ctx, abortCause(c.Abort))
 	case <-timeout.C:
 		return p.kill(ctx, timedOut(c.Timeout))
 	}
@@ -180,13 +188,7 @@ func (p *process) result(err error) Result {
 
 // kill ends the whole group, politely first unless ctx has ended.
 func (p *process) kill(ctx context.Context, why error) Result {
-	syscall.Kill(-p.pid, syscall.SIGTERM)
-	for deadline := time.Now().Add(killWait); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-		if errors.Is(syscall.Kill(-p.pid, 0), syscall.ESRCH) {
-			break
-		}
-	}
-	syscall.Kill(-p.pid, syscall.SIGKILL)
+	killGroup(ctx, p.pid)
 	select {
 	case <-p.ended:
 	case <-time.After(killWait / 2): // in the kernel, on a dead disk: nothing ends it

@@ -37,7 +37,7 @@ func (e *Executor) Rehearse(ctx context.Context, cause Cause, need Need, really 
 	defer end()
 	ran := map[string]bool{}
 	var out []Rehearsed
-	for i := range e.Plan.Steps {
+	for _, i := range e.Plan.order() {
 		s := &e.Plan.Steps[i]
 		if over.Err() != nil || ctx.Err() != nil {
 			break
@@ -73,7 +73,7 @@ func (e *Executor) Rehearse(ctx context.Context, cause Cause, need Need, really 
 // not be undone with any certainty.
 func (e *Executor) rehearse(ctx context.Context, cause Cause, s *Step, r *Rehearsed) {
 	start := e.Now()
-	err := e.step(context.WithoutCancel(ctx), cause, s, s.timeout())
+	err := e.step(context.WithoutCancel(ctx), cause, s, nil)
 	r.Ran, r.Took = true, e.Now()-start
 	if err != nil {
 		r.Err = err.Error()

@@ -1,0 +1,169 @@
+package shutdown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// What CallOff and a Run that was called off return.
+var (
+	ErrNoReturn   = errors.New("the point of no return is passed")
+	ErrNotRunning = errors.New("no shutdown is under way")
+	ErrCalledOff  = errors.New("called off")
+)
+
+// descent is one Run.
+type descent struct {
+	abort context.Context // ends when it is called off
+
+	mu     sync.Mutex
+	off    context.CancelCauseFunc
+	why    error // it was called off
+	passed bool  // the point of no return
+	named  bool  // only the plan's own step passes it
+}
+
+// Run goes all the way down: every step that is neither in done nor was run early, in
+// the order of the plan's graph, and then the power-off, tried until it works. With a
+// configured command it returns nil when that has succeeded; with the built-in
+// power-off, when ctx ends after the machine was told to go down. Otherwise it returns
+// when ctx ends, with its cause, and leaves running steps alone; or ErrCalledOff, when
+// CallOff has ended it and what it did is undone.
+func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) error {
+	if err := e.takeOver(ctx, cause); err != nil {
+		return err
+	}
+	defer func() { <-e.slot }()
+	d := e.startDescent(ctx, cause)
+	defer e.endDescent()
+	e.ends.set(cause.Ends)
+	w := e.newWalk(cause, func(s *Step) bool { return !done[s.Name] && !e.isDone(s.Name) })
+	w.abort, w.down = d.abort, true
+	w.enter = func(s *Step) error { return e.enter(ctx, cause, d, s.Name, s.Reversible()) }
+	w.run(ctx)
+	if ctx.Err() == nil && w.stopped != "" {
+		e.hold(ctx, d.abort, w.stopped)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := e.enter(ctx, cause, d, PowerOffStep, false); err != nil {
+		return e.undoDescent(ctx, cause, d, w.begun)
+	}
+	return e.powerOff(ctx, cause)
+}
+
+func (e *Executor) startDescent(ctx context.Context, cause Cause) *descent {
+	d := &descent{passed: cause.Passed || !cause.Operator && e.Plan.NoReturn == "", named: e.Plan.NoReturn != ""}
+	d.abort, d.off = context.WithCancelCause(context.WithoutCancel(ctx))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.descent = d
+	return d
+}
+
+func (e *Executor) endDescent() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.descent = nil
+}
+
+// enter is asked before a step begins. The error is that the shutdown was called off. The
+// first step behind which nothing can be taken back is written down as that before it begins.
+func (e *Executor) enter(ctx context.Context, cause Cause, d *descent, step string, reversible bool) error {
+	d.mu.Lock()
+	passes := !d.passed && (step == PowerOffStep || step == e.Plan.NoReturn || !d.named && !reversible)
+	err := d.why
+	if err == nil && passes {
+		d.passed = true
+	}
+	d.mu.Unlock()
+	if err == nil && passes {
+		e.record(ctx, cause, step, PhaseNoReturn, 0)
+	}
+	return err
+}
+
+// CallOff ends the Run that is under way, as far as the point of no return is not passed:
+// what runs is ended, and what was begun undone, the last first, which Run does before
+// it returns ErrCalledOff. why is told.
+func (e *Executor) CallOff(why string) error {
+	e.mu.Lock()
+	d := e.descent
+	e.mu.Unlock()
+	if d == nil {
+		return ErrNotRunning
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.passed:
+		return ErrNoReturn
+	case d.why == nil:
+		d.why = fmt.Errorf("%w: %s", ErrCalledOff, why)
+		d.off(d.why)
+	}
+	return nil
+}
+
+// Press takes the time out of a Run that an operator began, because the power has failed
+// meanwhile: ends hold now, and it cannot be called off any more, unless the plan puts
+// the point of no return behind a step of its own. The error is that none is under way,
+// or that it has just been called off.
+func (e *Executor) Press(to Ends) error {
+	e.mu.Lock()
+	d := e.descent
+	e.mu.Unlock()
+	if d == nil {
+		return ErrNotRunning
+	}
+	d.mu.Lock()
+	err := d.why
+	d.passed = d.passed || err == nil && !d.named
+	d.mu.Unlock()
+	if err == nil {
+		e.Hasten(to)
+	}
+	return err
+}
+
+// Callable reports whether CallOff would end the Run that is under way.
+func (e *Executor) Callable() bool {
+	e.mu.Lock()
+	d := e.descent
+	e.mu.Unlock()
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.passed && d.why == nil
+}
+
+// undoDescent takes back what the Run began. A Run that begins meanwhile takes over.
+func (e *Executor) undoDescent(ctx context.Context, cause Cause, d *descent, begun map[string]bool) error {
+	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	e.mu.Lock()
+	e.interrupt, e.cut = cancel, func() {}
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.interrupt, e.cut = nil, nil
+	}()
+	e.ends.set(Ends{})
+	return errors.Join(d.why, e.undoAll(ctx, over, cause, func(s *Step) bool { return begun[s.Name] && s.Reversible() }))
+}
+
+// hold waits for the deadline after a step that stops the others.
+func (e *Executor) hold(ctx, abort context.Context, step string) {
+	left, bounded := e.left()
+	if !bounded {
+		return
+	}
+	e.Log.Warn("steps stopped, power-off at the deadline", "step", step, "left", left)
+	e.untilAsk(ctx, abort)
+}

@@ -1,0 +1,162 @@
+package shutdown
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+)
+
+// Orphans finds the processes of steps that outlived the daemon that started them, so
+// that no step runs beside itself.
+type Orphans interface {
+	// Begun remembers that a step has begun, with its process where it has one that is
+	// known (else 0). Ended forgets it, Known reports whether it is remembered.
+	Begun(step string, pid int)
+	Ended(step string)
+	Known(step string) bool
+	// Find returns the process that was remembered of a step and still runs; 0: none.
+	Find(step string) int
+}
+
+// PidDir is an Orphans that keeps a small file for each step in a directory that does
+// not outlive the boot, such as /run/dodai. Where it cannot be written nothing is
+// remembered.
+type PidDir string
+
+func (d PidDir) file(step string) string { return filepath.Join(string(d), "step-"+step+".pid") }
+
+// Begun implements Orphans. The process's start goes with its number: numbers are used
+// again.
+func (d PidDir) Begun(step string, pid int) {
+	started := "0"
+	if pid != 0 {
+		var err error
+		if started, err = startOf(pid); err != nil {
+			return // it is over
+		}
+	}
+	_ = os.WriteFile(d.file(step), fmt.Appendf(nil, "%d %s\n", pid, started), 0o600)
+}
+
+// Ended implements Orphans.
+func (d PidDir) Ended(step string) { _ = os.Remove(d.file(step)) }
+
+// Known implements Orphans.
+func (d PidDir) Known(step string) bool {
+	_, err := os.Stat(d.file(step))
+	return err == nil
+}
+
+// Find implements Orphans.
+func (d PidDir) Find(step string) int {
+	data, err := os.ReadFile(d.file(step))
+	if err != nil || len(data) > 100 {
+		return 0
+	}
+	number, started, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
+	pid, err := strconv.Atoi(number)
+	if err != nil || pid < 2 {
+		return 0
+	}
+	if now, err := startOf(pid); err != nil || now != started {
+		return 0
+	}
+	return pid
+}
+
+// startOf returns when a process started, in ticks since the boot: field 22 of
+// /proc/PID/stat, where field 2 may hold anything in parentheses. One that has ended and
+// waits to be collected does not run.
+func startOf(pid int) (string, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", err
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return "", errors.New("no running process")
+	}
+	return fields[19], nil
+}
+
+// RestoreDoubtful tells the executor which steps, or their undoing, were under way when
+// the daemon before ended.
+func (e *Executor) RestoreDoubtful(steps ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range steps {
+		e.doubtful[s] = true
+	}
+}
+
+// settle looks after a step that an earlier daemon has begun. What still runs of it is
+// waited for. over: it is not run again, because it must not be, or has had its time.
+func (e *Executor) settle(ctx context.Context, cause Cause, s *Step, abort context.Context) (over bool, err error) {
+	e.mu.Lock()
+	doubtful := e.doubtful[s.Name]
+	delete(e.doubtful, s.Name)
+	e.mu.Unlock()
+	if !doubtful {
+		return false, nil
+	}
+	start := e.Now()
+	switch err := e.await(ctx, cause, s.Name, e.stepTimeout(s), abort); {
+	case ctx.Err() != nil:
+		e.RestoreDoubtful(s.Name)
+		return true, context.Cause(ctx)
+	case err != nil:
+		return true, e.finish(ctx, cause, s, Result{Exit: -1, Err: err}, e.Now()-start)
+	case s.Do.Repeatable():
+		return false, nil
+	}
+	e.setDone(s.Name, true)
+	e.skip(ctx, cause, s, "it was under way when the agent ended, and is not to be run twice; how it ended is not known")
+	return true, nil
+}
+
+// await waits for what an earlier daemon has left running of a step, and ends it when it
+// takes too long.
+func (e *Executor) await(ctx context.Context, cause Cause, step string, timeout time.Duration, abort context.Context) error {
+	if e.Orphans == nil {
+		return nil
+	}
+	pid := e.Orphans.Find(step)
+	if pid == 0 {
+		return nil
+	}
+	e.record(ctx, cause, step, PhaseStarted, 0)
+	e.emit(cause, dodai.EventStepStarted, step, fmt.Sprintf("step %s still runs, started by the agent before (process %d): waiting for it", step, pid),
+		map[string]any{"timeout_s": timeout.Seconds(), "pid": pid})
+	for until := e.Now() + timeout; e.Orphans.Find(step) == pid; {
+		if e.Now() >= until || abort != nil && abort.Err() != nil {
+			killGroup(ctx, pid)
+			e.Orphans.Ended(step)
+			return timedOut(timeout)
+		}
+		if !e.pause(ctx, abort, 50*time.Millisecond) && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	e.Orphans.Ended(step)
+	return nil
+}
+
+// killGroup ends a process group, politely first unless ctx has ended.
+func killGroup(ctx context.Context, pid int) {
+	syscall.Kill(-pid, syscall.SIGTERM)
+	for deadline := time.Now().Add(killWait); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+		if errors.Is(syscall.Kill(-pid, 0), syscall.ESRCH) {
+			break
+		}
+	}
+	syscall.Kill(-pid, syscall.SIGKILL)
+}
