@@ -37,6 +37,8 @@ type Collector struct {
 	cfg   Config
 	fast  atomic.Bool
 	wake  chan struct{}
+	jobs  chan job
+	ended chan struct{} // closed when Run has ended
 	state dodai.DeviceState
 }
 
@@ -46,8 +48,10 @@ func New(cfg Config) *Collector {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Collector{
-		cfg:  cfg,
-		wake: make(chan struct{}, 1),
+		cfg:   cfg,
+		wake:  make(chan struct{}, 1),
+		jobs:  make(chan job),
+		ended: make(chan struct{}),
 		state: dodai.DeviceState{
 			Name: cfg.Name, Kind: cfg.Kind, Driver: cfg.DriverName, StaleAfter: cfg.StaleAfter,
 		},
@@ -100,29 +104,42 @@ type result struct {
 }
 
 // Run polls until ctx ends, then closes the driver and returns nil. A driver that does
-// not come back from its last poll is left behind after a second.
+// not come back from its last call is left behind after a second. Run is called once.
 func (c *Collector) Run(ctx context.Context) error {
+	defer close(c.ended)
+	var pending <-chan result
 	for ctx.Err() == nil {
 		start := c.cfg.Clock()
-		finished := c.poll(ctx)
-		if ctx.Err() != nil {
-			c.close(finished)
-			return nil
+		if pending = c.poll(ctx); ctx.Err() != nil {
+			break
 		}
 		end := c.cfg.Clock()
-		c.pause(ctx, c.cfg.Schedule.Next(start, end, c.state.Failures, c.fast.Load())-end, start)
+		pending = c.pause(ctx, c.cfg.Schedule.Next(start, end, c.state.Failures, c.fast.Load())-end, start)
 	}
-	c.close(nil)
+	c.close(pending)
 	return nil
 }
 
-// poll asks the device once and publishes what came of it. While the driver hangs
-// beyond its deadline, it keeps publishing the failure and waits: a driver is never
-// polled twice at once. The channel it returns delivers a poll still under way when
-// ctx ended, and is nil otherwise.
+// poll asks the device once and publishes what came of it. The channel it returns is
+// call's.
 func (c *Collector) poll(ctx context.Context) <-chan result {
 	pollCtx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
+	r, pending := c.call(ctx, "poll", c.cfg.Timeout, func() (r result) {
+		r.reading, r.err = c.cfg.Driver.Poll(pollCtx)
+		return r
+	})
+	if pending == nil {
+		c.publish(ctx, r)
+	}
+	return pending
+}
+
+// call runs f, which asks the driver something that should take no longer than limit.
+// While the driver hangs beyond that, call keeps publishing the failure and waits: a
+// driver is never called twice at once. The channel it returns delivers a call still
+// under way when ctx ended, and is nil otherwise.
+func (c *Collector) call(ctx context.Context, op string, limit time.Duration, f func() result) (result, <-chan result) {
 	done := make(chan result, 1)
 	go func() {
 		defer func() {
@@ -131,27 +148,27 @@ func (c *Collector) poll(ctx context.Context) <-chan result {
 				done <- result{err: fmt.Errorf("driver panicked: %v", p)}
 			}
 		}()
-		r, err := c.cfg.Driver.Poll(pollCtx)
-		done <- result{r, err}
+		done <- f()
 	}()
 	begin := c.cfg.Clock()
-	hang := time.NewTimer(c.cfg.Timeout + hangGrace)
+	hang := time.NewTimer(limit + hangGrace)
 	defer hang.Stop()
 	for {
 		select {
 		case r := <-done:
-			c.publish(ctx, r)
-			return nil
+			return r, nil
 		case <-hang.C:
-			c.publish(ctx, result{err: &drivers.Error{
-				Driver: c.cfg.DriverName, Device: c.cfg.Name, Op: "poll",
-				Err: fmt.Errorf("%w: still hanging after %v", drivers.ErrUnreachable, (c.cfg.Clock() - begin).Round(time.Millisecond)),
-			}})
+			c.publish(ctx, result{err: c.fail(op,
+				fmt.Errorf("%w: still hanging after %v", drivers.ErrUnreachable, (c.cfg.Clock()-begin).Round(time.Millisecond)))})
 			hang.Reset(max(c.cfg.Schedule.Line, hangGrace))
 		case <-ctx.Done():
-			return done
+			return result{}, done
 		}
 	}
+}
+
+func (c *Collector) fail(op string, err error) error {
+	return &drivers.Error{Driver: c.cfg.DriverName, Device: c.cfg.Name, Op: op, Err: err}
 }
 
 func (c *Collector) publish(ctx context.Context, r result) {
@@ -163,10 +180,7 @@ func (c *Collector) publish(ctx context.Context, r result) {
 		r.reading.Kind = c.cfg.Kind
 	}
 	if r.err == nil && !fits(c.cfg.Kind, r.reading.Kind) {
-		r.err = &drivers.Error{
-			Driver: c.cfg.DriverName, Device: c.cfg.Name, Op: "poll",
-			Err: drivers.Protocol("a reading of kind", []byte(r.reading.Kind), "one of kind "+string(c.cfg.Kind)+", as it is configured"),
-		}
+		r.err = c.fail("poll", drivers.Protocol("a reading of kind", []byte(r.reading.Kind), "one of kind "+string(c.cfg.Kind)+", as it is configured"))
 	}
 	if r.err == nil {
 		c.state.Reading, c.state.Kind, c.state.At = r.reading.Printable(), r.reading.Kind, now
@@ -191,27 +205,36 @@ func fits(configured, got dodai.Kind) bool {
 	return got == configured || configured == dodai.KindPDU && got == dodai.KindATS
 }
 
-// pause waits d, or until the device has to be polled earlier. A device that has just
-// gone on battery is polled at once, but not sooner than MinGap after its last poll.
-func (c *Collector) pause(ctx context.Context, d time.Duration, start time.Duration) {
+// pause waits d, or until the device has to be polled earlier, and does the jobs that come
+// meanwhile. A device that has just gone on battery is polled at once, but not sooner than
+// MinGap after its last poll. The channel it returns is call's.
+func (c *Collector) pause(ctx context.Context, d time.Duration, start time.Duration) <-chan result {
 	timer := time.NewTimer(max(d, MinGap))
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-c.wake:
-		now := c.cfg.Clock()
-		if early := c.cfg.Schedule.Next(start, now, c.state.Failures, true) - now; early > 0 && c.fast.Load() {
-			timer.Reset(min(early, max(d, MinGap)))
-			select {
-			case <-ctx.Done():
-			case <-timer.C:
+	wake := c.wake
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			return nil
+		case j := <-c.jobs:
+			if pending := c.do(ctx, j); pending != nil {
+				return pending
 			}
+		case <-wake:
+			now := c.cfg.Clock()
+			early := c.cfg.Schedule.Next(start, now, c.state.Failures, true) - now
+			if early <= 0 || !c.fast.Load() {
+				return nil
+			}
+			timer.Reset(min(early, max(d, MinGap)))
+			wake = nil // a second call must not put the poll off
 		}
 	}
 }
 
-// close closes the driver, after a poll still under way has come back.
+// close closes the driver, after a call still under way has come back.
 func (c *Collector) close(pending <-chan result) {
 	if pending != nil {
 		select {
