@@ -110,6 +110,13 @@ func (r *rig) PowerOff(ctx context.Context) error {
 	return nil
 }
 
+func (r *rig) Reboot(context.Context) error {
+	r.note("logind reboot")
+	return nil
+}
+
+func (r *rig) CanPowerOff(context.Context) (string, error) { return "yes", nil }
+
 func (r *rig) Stopping(context.Context) (bool, error) { return r.stopping, nil }
 
 // only returns the lines of the log that contain one of the words.

@@ -12,6 +12,12 @@ import (
 type Logind interface {
 	// PowerOff asks for the power-off, past inhibitors where that is permitted.
 	PowerOff(ctx context.Context) error
+	// Reboot asks for the machine to start again, past inhibitors likewise.
+	Reboot(ctx context.Context) error
+	// CanPowerOff says whether PowerOff would be granted, in the login manager's words:
+	// "yes", "no" (not permitted), "challenge" (a password is asked for first), "na" (not
+	// possible here), or of later ones "inhibitor-blocked" and "challenge-inhibitor-blocked".
+	CanPowerOff(ctx context.Context) (string, error)
 	// Stopping reports whether the machine is on its way down.
 	Stopping(ctx context.Context) (bool, error)
 }
@@ -21,7 +27,7 @@ const (
 	loginPath = dbus.ObjectPath("/org/freedesktop/login1")
 	manager   = loginName + ".Manager"
 	// skipInhibitors is SD_LOGIND_SKIP_INHIBITORS of PowerOffWithFlags. Where the flag or
-	// the method is not known the call is refused, and PowerOff is left, with which
+	// the method is not known the call is refused, and the plain one is left, with which
 	// root's requests pass inhibitors on such systems. Source: org.freedesktop.login1(5).
 	skipInhibitors = uint64(1) << 4
 )
@@ -40,31 +46,49 @@ func SystemBus() *Bus {
 }
 
 // PowerOff implements Logind.
-func (b *Bus) PowerOff(ctx context.Context) error {
+func (b *Bus) PowerOff(ctx context.Context) error { return b.down(ctx, "PowerOff") }
+
+// Reboot implements Logind.
+func (b *Bus) Reboot(ctx context.Context) error { return b.down(ctx, "Reboot") }
+
+func (b *Bus) down(ctx context.Context, method string) error {
 	return b.with(ctx, func(o dbus.BusObject) error {
-		err := o.CallWithContext(ctx, manager+".PowerOffWithFlags", 0, skipInhibitors).Err
+		err := o.CallWithContext(ctx, manager+"."+method+"WithFlags", 0, skipInhibitors).Err
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		// Not known there, or not permitted: the plain one may be.
-		if plain := o.CallWithContext(ctx, manager+".PowerOff", 0, false).Err; plain != nil {
+		if plain := o.CallWithContext(ctx, manager+"."+method, 0, false).Err; plain != nil {
 			return errors.Join(err, plain)
 		}
 		return nil
 	})
 }
 
+// CanPowerOff implements Logind.
+func (b *Bus) CanPowerOff(ctx context.Context) (string, error) {
+	var can string
+	if err := b.with(ctx, func(o dbus.BusObject) error {
+		return o.CallWithContext(ctx, manager+".CanPowerOff", 0).Store(&can)
+	}); err != nil {
+		return "", fmt.Errorf("logind CanPowerOff: %w", err)
+	}
+	return can, nil
+}
+
 // Stopping implements Logind.
 func (b *Bus) Stopping(ctx context.Context) (bool, error) {
 	var stopping bool
-	err := b.with(ctx, func(o dbus.BusObject) error {
+	if err := b.with(ctx, func(o dbus.BusObject) error {
 		v, err := o.GetProperty(manager + ".PreparingForShutdown")
 		if err == nil {
 			err = v.Store(&stopping)
 		}
 		return err
-	})
-	return stopping, err
+	}); err != nil {
+		return false, err // the call may still be under way
+	}
+	return stopping, nil
 }
 
 // with calls f on a connection of its own. It returns when ctx ends, whatever the bus

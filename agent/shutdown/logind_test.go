@@ -61,20 +61,38 @@ type login struct {
 	silence time.Duration
 }
 
-func (l *login) PowerOff(interactive bool) *dbus.Error {
+func (l *login) PowerOff(interactive bool) *dbus.Error { return l.plain("PowerOff", interactive) }
+func (l *login) Reboot(interactive bool) *dbus.Error   { return l.plain("Reboot", interactive) }
+
+func (l *login) plain(method string, interactive bool) *dbus.Error {
 	time.Sleep(l.silence)
-	l.calls <- fmt.Sprintf("PowerOff(%v)", interactive)
+	l.calls <- fmt.Sprintf("%s(%v)", method, interactive)
 	if l.refuse {
 		return dbus.NewError("org.freedesktop.DBus.Error.AccessDenied", []any{"not permitted"})
 	}
 	return nil
 }
 
+func (l *login) CanPowerOff() (string, *dbus.Error) {
+	time.Sleep(l.silence)
+	if l.refuse {
+		return "challenge", nil
+	}
+	return "yes", nil
+}
+
 // modernLogin also knows the flags.
 type modernLogin struct{ login }
 
 func (l *modernLogin) PowerOffWithFlags(flags uint64) *dbus.Error {
-	l.calls <- fmt.Sprintf("PowerOffWithFlags(%d)", flags)
+	return l.flagged("PowerOffWithFlags", flags)
+}
+func (l *modernLogin) RebootWithFlags(flags uint64) *dbus.Error {
+	return l.flagged("RebootWithFlags", flags)
+}
+
+func (l *modernLogin) flagged(method string, flags uint64) *dbus.Error {
+	l.calls <- fmt.Sprintf("%s(%d)", method, flags)
 	if l.refuse {
 		return dbus.NewError("org.freedesktop.login1.BlockedByInhibitorLock", []any{"inhibited"})
 	}
@@ -139,6 +157,16 @@ func TestLogindOnARealBus(t *testing.T) {
 			if got := drain(l.calls); got != tt.want {
 				t.Errorf("the login manager was asked %q, want %q", got, tt.want)
 			}
+			if err := SystemBus().Reboot(ctx); (err != nil) != tt.refuse {
+				t.Errorf("Reboot = %v, want an error: %v", err, tt.refuse)
+			}
+			if got, want := drain(l.calls), strings.ReplaceAll(tt.want, "PowerOff", "Reboot"); got != want {
+				t.Errorf("for a reboot the login manager was asked %q, want %q", got, want)
+			}
+			can := map[bool]string{false: "yes", true: "challenge"}[tt.refuse]
+			if got, err := SystemBus().CanPowerOff(ctx); got != can || err != nil {
+				t.Errorf("CanPowerOff = %q, %v, want %q", got, err, can)
+			}
 			if stopping, err := SystemBus().Stopping(ctx); !stopping || err != nil {
 				t.Errorf("Stopping = %v, %v, want true", stopping, err)
 			}
@@ -152,6 +180,9 @@ func TestLogindThatIsNotThere(t *testing.T) {
 	defer cancel()
 	if err := SystemBus().PowerOff(ctx); err == nil || !strings.Contains(err.Error(), "login1") {
 		t.Errorf("PowerOff without a login manager = %v, want an error that names it", err)
+	}
+	if _, err := SystemBus().CanPowerOff(ctx); err == nil || !strings.Contains(err.Error(), "login1") {
+		t.Errorf("CanPowerOff without a login manager = %v, want an error that names it", err)
 	}
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
 	if err := SystemBus().PowerOff(ctx); err == nil || !strings.Contains(err.Error(), "connect to the bus") {
@@ -170,6 +201,9 @@ func TestLogindThatHangs(t *testing.T) {
 		start := time.Now()
 		if err := SystemBus().PowerOff(ctx); err == nil || time.Since(start) > time.Second {
 			t.Errorf("%s: PowerOff = %v after %v, want an error after 0.3 s", what, err, time.Since(start))
+		}
+		if can, err := SystemBus().CanPowerOff(ctx); err == nil {
+			t.Errorf("%s: CanPowerOff = %q, want an error", what, can)
 		}
 	}
 	inTime("a silent login manager")
