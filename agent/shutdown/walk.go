@@ -47,13 +47,13 @@ func (e *Executor) newWalk(cause Cause, which func(*Step) bool) *walk {
 // run returns when all steps are over, when ctx has ended, or when abort has and what ran
 // is over.
 func (w *walk) run(ctx context.Context) {
-	chosen := make([]bool, len(w.over))
+	chosen, started := make([]bool, len(w.over)), make([]bool, len(w.over))
 	for i := range w.over {
 		chosen[i] = w.which(&w.e.Plan.Steps[i])
-		w.over[i] = !chosen[i]
 	}
+	defer w.leave()
 	for ctx.Err() == nil {
-		w.startReady(ctx, chosen)
+		w.startReady(ctx, chosen, started)
 		if w.running == 0 {
 			return
 		}
@@ -66,16 +66,36 @@ func (w *walk) run(ctx context.Context) {
 	}
 }
 
-// startReady starts every step that waits for nothing any more.
-func (w *walk) startReady(ctx context.Context, chosen []bool) {
+// leave waits for the steps that ctx has ended. They return at once, or break their word.
+func (w *walk) leave() {
+	patience := time.NewTimer(leaveWait)
+	defer patience.Stop()
+	for ; w.running > 0; w.running-- {
+		select {
+		case <-w.ended:
+		case <-patience.C:
+			return
+		}
+	}
+}
+
+// leaveWait is how long the end of the daemon waits for steps that have to let go at once.
+const leaveWait = 200 * time.Millisecond
+
+// startReady starts every step that waits for nothing any more. One that does not run is
+// over as soon as it would start: what comes after it waits for what comes before it.
+func (w *walk) startReady(ctx context.Context, chosen, started []bool) {
 	for again := true; again; {
 		again = false
 		for i := range chosen {
-			if !chosen[i] || !w.ready(i) {
-				continue
+			switch {
+			case started[i] || !w.ready(i):
+			case !chosen[i]:
+				started[i], w.over[i], again = true, true, true
+			default:
+				started[i] = true
+				again = w.start(ctx, i) || again
 			}
-			chosen[i] = false
-			again = w.start(ctx, i) || again
 		}
 	}
 }
