@@ -1,9 +1,12 @@
 package shutdown
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,13 +24,15 @@ type rig struct {
 	mu  sync.Mutex
 	log []string
 
-	takes    map[string]time.Duration // by first argument; absent: none
-	fails    map[string]error
-	logind   func(ctx context.Context) error // nil: accepted
-	stopping bool
-	recordIs func(context.Context) error
-	events   []dodai.Event
-	commands []Command
+	takes map[string]time.Duration // by first argument; absent: none
+	fails map[string]error
+	// failsUntil is the run, from 1, at which a program works for the first time.
+	failsUntil map[string]int
+	logind     func(ctx context.Context) error // nil: accepted
+	stopping   bool
+	recordIs   func(context.Context) error
+	events     []dodai.Event
+	commands   []Command
 }
 
 func (r *rig) note(format string, args ...any) {
@@ -38,7 +43,7 @@ func (r *rig) note(format string, args ...any) {
 
 func newRig(t *testing.T, plan Plan) *rig {
 	t.Helper()
-	r := &rig{start: time.Now(), takes: map[string]time.Duration{}, fails: map[string]error{}}
+	r := &rig{start: time.Now(), takes: map[string]time.Duration{}, fails: map[string]error{}, failsUntil: map[string]int{}}
 	e, err := New(Config{
 		Plan: plan, Run: r.run, Logind: r,
 		Now: func() time.Duration { return time.Since(r.start) },
@@ -92,6 +97,9 @@ func (r *rig) run(ctx context.Context, c Command) Result {
 	}
 	r.mu.Lock()
 	err := r.fails[c.Args[0]]
+	if r.failsUntil[c.Args[0]]--; r.failsUntil[c.Args[0]] > 0 {
+		err = errBroken
+	}
 	r.mu.Unlock()
 	if err != nil {
 		return Result{Exit: 1, Output: err.Error()}
@@ -141,6 +149,33 @@ func (r *rig) expect(t *testing.T, want string, words ...string) {
 	if got := r.only(words...); got != want {
 		t.Errorf("lines with %q\ngot:\n%s\nwant:\n%s", words, got, want)
 	}
+}
+
+// expectSorted is expect where steps run side by side: the lines of one instant are
+// compared in the order of the alphabet, unless a program is among them that ends the plan.
+func (r *rig) expectSorted(t *testing.T, want string, words ...string) {
+	t.Helper()
+	if got, want := sortInstants(r.only(words...)), sortInstants(strings.ReplaceAll(strings.TrimSpace(want), "\t", "")); got != want {
+		t.Errorf("lines with %q\ngot:\n%s\nwant:\n%s", words, got, want)
+	}
+}
+
+func sortInstants(text string) string {
+	lines := strings.Split(text, "\n")
+	slices.SortStableFunc(lines, func(a, b string) int {
+		at := func(s string) float64 {
+			instant, _, _ := strings.Cut(s, "s ")
+			f, _ := strconv.ParseFloat(instant, 64)
+			return f
+		}
+		return cmp.Or(cmp.Compare(at(a), at(b)), cmp.Compare(a, b))
+	})
+	return strings.Join(lines, "\n")
+}
+
+// dropLine leaves out the line that ends so.
+func dropLine(text, line string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(text, "\n"), func(l string) bool { return strings.TrimSpace(l) == line }), "\n")
 }
 
 var errBroken = errors.New("broken")

@@ -39,6 +39,8 @@ type StepNeed struct {
 	Took  time.Duration `json:"took"`
 	Runs  int           `json:"runs"` // complete ones behind the number
 	Basis Basis         `json:"basis"`
+	// Beside: others that run at the same time take longer; it costs nothing.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // Need is what a clean shutdown takes, without the reserve.
@@ -52,8 +54,8 @@ type Need struct {
 	Steps    []StepNeed `json:"steps"` // in order, power_off last; steps already done are left out
 }
 
-// Need adds up the plan: the steps run one after the other, so the critical path is
-// their sum with the power-off's own. For each it takes the 95th percentile of its
+// Need is the plan's critical path: of the steps that run at the same time the one that
+// takes longest, with what it waits for, and the power-off at the end. For each it takes the 95th percentile of its
 // runs, the largest of them while there are fewer than 20, and never less than its
 // `expect` while fewer than 3 were complete. A run that failed or was cut off counts,
 // for as long as it lasted, when that is longer than the complete ones say; the newest
@@ -66,6 +68,7 @@ type Need struct {
 func (p *Plan) Need(runs map[string][]Measured, configured time.Duration, done map[string]bool) Need {
 	n := Need{Measured: true, Configured: configured}
 	known := false
+	at := make([]int, len(p.Steps)) // where each stands in n.Steps, 1 for the first; 0: done
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if done[s.Name] {
@@ -73,7 +76,9 @@ func (p *Plan) Need(runs map[string][]Measured, configured time.Duration, done m
 		}
 		known = known || len(runs[s.Name]) > 0
 		n.add(estimate(s.Name, runs[s.Name], s.Expect, BasisConfigured))
+		at[i] = len(n.Steps)
 	}
+	n.Total = p.critical(n.Steps, at)
 	known = known || len(runs[PowerOffStep]) > 0 || configured == 0
 	n.add(p.powerOffNeed(runs[PowerOffStep], configured))
 	total := n.Total
@@ -87,9 +92,46 @@ func (p *Plan) Need(runs map[string][]Measured, configured time.Duration, done m
 	return n
 }
 
+// critical returns the length of the longest path through the steps, and marks those
+// that are not on it. at says where each of the plan's steps stands in parts, from 1.
+func (p *Plan) critical(parts []StepNeed, at []int) time.Duration {
+	ends, from := make([]time.Duration, len(p.Steps)), make([]int, len(p.Steps))
+	last := -1
+	for _, i := range p.order() {
+		from[i] = -1
+		for _, k := range p.after(i) {
+			if from[i] < 0 || ends[k] > ends[from[i]] {
+				from[i] = k
+			}
+		}
+		if from[i] >= 0 {
+			ends[i] = ends[from[i]]
+		}
+		if at[i] > 0 {
+			ends[i] += parts[at[i]-1].Took
+		}
+		if last < 0 || ends[i] >= ends[last] {
+			last = i
+		}
+	}
+	if last < 0 {
+		return 0
+	}
+	on := map[int]bool{}
+	for i := last; i >= 0; i = from[i] {
+		on[i] = true
+	}
+	for i := range p.Steps {
+		if at[i] > 0 && !on[i] {
+			parts[at[i]-1].Beside = true
+		}
+	}
+	return ends[last]
+}
+
 func (n *Need) add(s StepNeed) {
 	n.Steps = append(n.Steps, s)
-	n.Total += s.Took
+	n.Total += s.Took // of the power-off, on top of the steps
 	n.Measured = n.Measured && s.Runs >= trusted
 }
 
@@ -118,6 +160,9 @@ func (n Need) Parts() string {
 	parts := make([]string, len(n.Steps))
 	for i, s := range n.Steps {
 		parts[i] = s.Step + " " + short(s.Took)
+		if s.Beside {
+			parts[i] += " (beside others)"
+		}
 	}
 	return strings.Join(parts, ", ")
 }
@@ -154,6 +199,9 @@ func (s StepNeed) String() string {
 		why = fmt.Sprintf("cut off after that; %d complete runs", s.Runs)
 	case BasisGuess:
 		why = "a guess"
+	}
+	if s.Beside {
+		why += ", beside others"
 	}
 	return fmt.Sprintf("%s %s (%s)", s.Step, short(s.Took), why)
 }
