@@ -86,8 +86,11 @@ const minOff = 10 * time.Second
 // shutdown starts the countdown to switching the output off. back is the number of
 // minutes after which it may come back, "0000" is never; empty is with the mains.
 func (m *model) shutdown(after time.Duration, back string) {
+	if m.cfg.OnlyOnBattery && m.mains() {
+		return
+	}
 	m.offIn, m.onAfter, m.stayOff = max(after, 1), minOff, back == "0000"
-	if back != "" {
+	if back != "" && !m.cfg.IgnoresR {
 		m.onAfter = minutes(back)
 	}
 }

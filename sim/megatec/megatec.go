@@ -12,6 +12,8 @@ package megatec
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -69,6 +71,10 @@ type Config struct {
 	StuckB1  bool     // the shutdown-active bit is always 1
 	StuckB5  bool     // the bypass bit is 1 on battery, too
 	NoSensor bool     // the temperature is --.-
+	// OnlyOnBattery: the unit takes no shutdown while the mains are there, and drops one
+	// that counts down when they return, without a word about either.
+	OnlyOnBattery bool
+	IgnoresR      bool // after a shutdown the output is back with the mains, whatever R said
 
 	// Dir is where Path, a link to the terminal, is made; default a temporary directory
 	// that Close removes.
@@ -221,6 +227,27 @@ func (u *UPS) Asked(query string) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.asked[query]
+}
+
+// Output reports whether the load has power.
+func (u *UPS) Output() bool { return u.State().Output }
+
+// outputCheck is how often WaitOutput looks.
+const outputCheck = 5 * time.Millisecond
+
+// WaitOutput waits until the load has power, or has none, and returns ctx's error where
+// that does not happen before ctx ends.
+func (u *UPS) WaitOutput(ctx context.Context, on bool) error {
+	tick := time.NewTicker(outputCheck)
+	defer tick.Stop()
+	for u.Output() != on {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for output %v: %w", on, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // State is what is really the case in the UPS.

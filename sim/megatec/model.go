@@ -103,8 +103,11 @@ func (m *model) low() bool {
 func (m *model) setInput(volts float64) {
 	was := m.mains()
 	m.input = volts
-	if was && !m.mains() {
+	switch {
+	case was && !m.mains():
 		m.transfer = volts
+	case !was && m.mains() && m.cfg.OnlyOnBattery:
+		m.offIn = 0
 	}
 }
 
