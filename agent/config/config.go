@@ -197,7 +197,7 @@ type HTTP struct {
 	// TokenFile holds a bearer token, without which the request goes out; read at each run.
 	TokenFile string `json:"token_file,omitempty"`
 	CAFile    string `json:"ca_file,omitempty"`
-	// Expect are the status codes that mean success; empty: 200 to 299.
+	// Status are the codes that mean success; empty: 200 to 299.
 	Status []int `json:"status,omitempty"`
 	// Check is asked with GET beforehand, to prove that the service is there; empty: only
 	// the connection is made.

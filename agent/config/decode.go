@@ -26,13 +26,14 @@ type decoder struct {
 
 	devices     map[string]position // by name
 	modeAt      position
-	fedByAt     map[string]position   // of the value of fed_by, by the name of the UPS
-	wiringAt    []position            // of each of cfg.Wiring
-	wiringBad   bool                  // a line of it is missing there
-	stepsAt     []map[string]position // of the keys of each of cfg.Shutdown.Steps
-	minSupplies *position             // where policy.min_supplies was given
-	loadShift   *position             // where policy.load_shift was given
-	inline      position              // of a secret that stands in the file itself
+	fedByAt     map[string]position // of the value of fed_by, by the name of the UPS
+	wiringAt    []position          // of each of cfg.Wiring
+	wiringBad   bool                // a line of it is missing there
+	stepsAt     []stepPlace         // of each of cfg.Shutdown.Steps
+	spans       []span              // of the step that is read
+	minSupplies *position           // where policy.min_supplies was given
+	loadShift   *position           // where policy.load_shift was given
+	inline      position            // of a secret that stands in the file itself
 }
 
 func (d *decoder) problem(p position, what, want, example string) {
@@ -170,10 +171,16 @@ func (d *decoder) text(where, example string, into *string) reader {
 	}
 }
 
-// anyText reads any text, the empty one too.
+// anyText reads any text, the empty one too, but no zero byte: no program can be given
+// one.
 func (d *decoder) anyText(where, example string, into *string) reader {
 	return func(n ast.Node) {
-		if s, ok := d.scalar(n, where, "a text", example); ok {
+		s, ok := d.scalar(n, where, "a text", example)
+		if ok && strings.ContainsRune(s, 0) {
+			d.problem(nodeAt(n), fmt.Sprintf("%s is %q", where, s), "a text without a zero byte", example)
+			return
+		}
+		if ok {
 			*into = s
 		}
 	}
@@ -233,6 +240,21 @@ func (d *decoder) number(where, unit string, lo, hi float64, example string, int
 			return
 		}
 		*into = f
+	}
+}
+
+// whole reads a whole number from lo to hi.
+func (d *decoder) whole(where string, lo, hi int, example string, into *int) reader {
+	return func(n ast.Node) {
+		before, f := len(d.problems), 0.0
+		d.number(where, "", float64(lo), float64(hi), example, &f)(n)
+		switch {
+		case len(d.problems) > before:
+		case f != float64(int(f)):
+			d.problem(nodeAt(n), fmt.Sprintf("%s is %v", where, f), "a whole number", example)
+		default:
+			*into = int(f)
+		}
 	}
 }
 

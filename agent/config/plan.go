@@ -20,7 +20,7 @@ func (d *decoder) shutdown(n ast.Node) {
 			command = nodeAt(n)
 			d.powerOff(n)
 		}},
-		{"steps", "steps: [{name: db, unit: postgresql.service}]", d.list("steps", "[{name: db, unit: postgresql.service}]", d.step)},
+		{"steps", "steps: [{name: db, unit: postgresql.service}]", d.steps},
 		{"point_of_no_return", "point_of_no_return: db", func(n ast.Node) {
 			noReturn = nodeAt(n)
 			d.text("point_of_no_return", "db", &s.NoReturn)(n)
@@ -46,13 +46,11 @@ func (d *decoder) powerOff(n ast.Node) {
 
 func (d *decoder) bootHold(n ast.Node) {
 	b := &d.cfg.BootHold
-	rank := float64(b.Rank)
 	d.object(n, "boot_hold", []field{
-		{"rank", "rank: 1", d.number("rank", "", 0, 1000, "1", &rank)},
+		{"rank", "rank: 1", d.whole("rank", 0, 1000, "1", &b.Rank)},
 		{"stagger", "stagger: 30s", d.duration("stagger", 0, time.Hour, "30s", &b.Stagger)},
 		{"limit", "limit: 15m", d.duration("limit", 0, day, "15m", &b.Limit)},
 	})
-	b.Rank = int(rank)
 }
 
 // powerOff is the name under which the power-off itself is reported.
@@ -60,15 +58,34 @@ const powerOff = "power_off"
 
 var unitForm = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|mount|timer|scope|slice|path|swap|automount)$`)
 
+// maxSteps bounds a plan: what is checked of each with each other stays cheap.
+const maxSteps = 200
+
+func (d *decoder) steps(n ast.Node) {
+	const example = "[{name: db, unit: postgresql.service}]"
+	if seq, ok := n.(*ast.SequenceNode); ok && len(seq.Values) > maxSteps {
+		d.problem(nodeAt(seq.Values[maxSteps]), fmt.Sprintf("%d steps", len(seq.Values)), fmt.Sprintf("at most %d", maxSteps), "")
+		return
+	}
+	d.list("steps", example, d.step)(n)
+}
+
+// stepPlace is where the parts of a step stand.
+type stepPlace struct {
+	keys  map[string]position
+	after []position // of each name in it
+}
+
 func (d *decoder) step(n ast.Node) {
 	s := Step{Timeout: Duration(60 * time.Second), OnFailure: Continue}
-	var retries float64
+	var after []position
+	d.spans = nil
 	fields := []field{
 		{"name", "name: db", d.name(&s.Name)},
-		{"after", "after: [guests]", d.texts("after", "[guests]", &s.After)},
+		{"after", "after: [guests]", d.after(&s, &after)},
 		{"timeout", "timeout: 60s", d.duration("timeout", 100*time.Millisecond, day, "60s", &s.Timeout)},
 		{"expect", "expect: 20s", d.duration("expect", 0, day, "20s", &s.Expect)},
-		{"retries", "retries: 2", d.number("retries", "", 0, 20, "2", &retries)},
+		{"retries", "retries: 2", d.whole("retries", 0, 20, "2", &s.Retries)},
 		{"retry_wait", "retry_wait: 2s", d.duration("retry_wait", 0, time.Hour, "2s", &s.RetryWait)},
 		{"early", "early: {on_battery: 60s}", d.early(&s)},
 		{"undo", `undo: ["/usr/local/sbin/undrain"]`, d.command("undo", &s.Undo)},
@@ -81,17 +98,46 @@ func (d *decoder) step(n ast.Node) {
 	}
 	kinds := slices.Concat(d.localKinds(&s.Do), d.remoteKinds(&s.Do))
 	seen := d.object(n, "steps", slices.Concat(fields, kinds))
-	s.Retries = int(retries)
-	if _, given := seen["after"]; given && s.After == nil {
-		s.After = []string{} // it waits for nothing
-	}
 	d.required(n, "a step", seen, "name", "name: db")
 	d.stepKind(n, s, seen, kinds)
+	d.stepTimes(s)
 	if slices.ContainsFunc(d.cfg.Shutdown.Steps, func(o Step) bool { return o.Name == s.Name && s.Name != "" }) {
 		d.problem(seen["name"], fmt.Sprintf("step %q again", s.Name), "each name once", s.Name+"-2")
 	}
 	d.cfg.Shutdown.Steps = append(d.cfg.Shutdown.Steps, s)
-	d.stepsAt = append(d.stepsAt, seen)
+	d.stepsAt = append(d.stepsAt, stepPlace{seen, after})
+}
+
+// after reads the names of steps; none at all means to wait for none.
+func (d *decoder) after(s *Step, at *[]position) reader {
+	const example = "[guests]"
+	return func(n ast.Node) {
+		if isNull(n) {
+			d.problem(nodeAt(n), "after has no value", "a list of steps; [] where it waits for none", example)
+			return
+		}
+		s.After = []string{}
+		d.list("after", example, func(item ast.Node) {
+			var name string
+			d.text("an item of after", "guests", &name)(item)
+			switch {
+			case name == "":
+			case slices.Contains(s.After, name):
+				d.problem(nodeAt(item), fmt.Sprintf("after has %q twice", name), "each once", example)
+			default:
+				s.After, *at = append(s.After, name), append(*at, nodeAt(item))
+			}
+		})(n)
+	}
+}
+
+// stepTimes refuses what the step's own time-out would come before.
+func (d *decoder) stepTimes(s Step) {
+	for _, span := range d.spans {
+		if span.length >= s.Timeout {
+			d.problem(span.at, fmt.Sprintf("%s is %s, and step %s ends after %s", span.key, span.length, s.Name, s.Timeout), "less than the step's timeout", "timeout: "+(2*span.length).String())
+		}
+	}
 }
 
 // stepKind makes sure that a step does one thing.
@@ -113,27 +159,11 @@ func (d *decoder) stepKind(n ast.Node, s Step, seen map[string]position, kinds [
 	if at, is := seen["user"]; is && len(s.Command) == 0 && len(s.Undo) == 0 {
 		d.problem(at, "user for a step without a command", "user beside command or undo", "")
 	}
+	if at, is := seen["undo"]; is && (s.HTTP != nil && s.HTTP.Undo != nil || s.SSH != nil && s.SSH.Undo != "") {
+		d.problem(at, "undo again, beside the one of "+given[0], "one of them", "")
+	}
 	if s.Name == powerOff {
 		d.problem(seen["name"], "step "+powerOff+", which is the last step's own name", "another name", "name: shutdown-storage")
-	}
-}
-
-// order checks what steps say of each other, once all are read.
-func (d *decoder) order(noReturn position) {
-	steps := d.cfg.Shutdown.Steps
-	names := make([]string, len(steps))
-	for i, s := range steps {
-		names[i] = s.Name
-	}
-	for i, s := range steps {
-		for _, name := range s.After {
-			if !slices.Contains(names, name) {
-				d.problem(d.stepsAt[i]["after"], fmt.Sprintf("step %s comes after %q, which is no step%s", s.Name, name, Meant(name, names)), oneOf(names), "")
-			}
-		}
-	}
-	if n := d.cfg.Shutdown.NoReturn; n != "" && !slices.Contains(names, n) {
-		d.problem(noReturn, fmt.Sprintf("point_of_no_return is %q, which is no step%s", n, Meant(n, names)), oneOf(names), "")
 	}
 }
 

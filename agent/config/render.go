@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"reflect"
@@ -18,13 +19,20 @@ func (c *Config) MarshalJSON() ([]byte, error) { return json.Marshal(tree(c, tru
 
 // Spell writes the same with its secrets, so that Parse reads the same configuration
 // from it: JSON is YAML.
-func (c *Config) Spell() ([]byte, error) { return json.MarshalIndent(tree(c, false), "", "  ") }
+func (c *Config) Spell() ([]byte, error) {
+	text, err := json.MarshalIndent(tree(c, false), "", "  ")
+	return bytes.ReplaceAll(text, []byte{0x7f}, []byte(`\u007f`)), err // JSON lets it stand, plain text does not
+}
 
 func tree(c *Config, hide bool) any {
 	shown := *c
 	if hide {
 		for _, list := range []*[]Device{&shown.UPS, &shown.Arrays, &shown.Disks, &shown.PSUs, &shown.PDUs} {
 			*list = maskAll(*list)
+		}
+		shown.Shutdown.Steps = slices.Clone(c.Shutdown.Steps)
+		for i := range shown.Shutdown.Steps {
+			shown.Shutdown.Steps[i].HTTP = maskHTTP(shown.Shutdown.Steps[i].HTTP)
 		}
 	}
 	return plain(reflect.ValueOf(shown))
@@ -45,7 +53,22 @@ func maskAll(devices []Device) []Device {
 	return masked
 }
 
-var userinfo = regexp.MustCompile(`://[^/@]*@`)
+func maskHTTP(h *HTTP) *HTTP {
+	if h == nil {
+		return nil
+	}
+	masked := *h
+	masked.URL, masked.Check, masked.Undo = maskURL(h.URL), maskURL(h.Check), maskHTTP(h.Undo)
+	masked.Headers = maps.Clone(h.Headers)
+	for name := range masked.Headers {
+		if secretHeader.MatchString(name) {
+			masked.Headers[name] = mask
+		}
+	}
+	return &masked
+}
+
+var userinfo = regexp.MustCompile(`://[^/?#]*@`)
 
 // maskURL hides a user and password that stand in a URL.
 func maskURL(s string) string { return userinfo.ReplaceAllString(s, "://"+mask+"@") }

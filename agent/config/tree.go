@@ -22,6 +22,10 @@ const (
 // position is a place in the file; both count from 1, columns in characters.
 type position struct{ line, column int }
 
+func (p position) before(q position) bool {
+	return p.line < q.line || p.line == q.line && p.column < q.column
+}
+
 func at(tk *token.Token) position {
 	if tk == nil || tk.Position == nil {
 		return position{1, 1}
