@@ -10,13 +10,15 @@ import (
 	"strings"
 )
 
-// What a caller may branch on with errors.Is. All of them may pass by themselves, so
+// What a caller may branch on with errors.Is. All but the last may pass by themselves, so
 // the collectors try again after each; ErrNoData and ErrDenied just less often.
 var (
 	ErrUnreachable = errors.New("device unreachable") // no complete reply in time, or the connection broke
 	ErrProtocol    = errors.New("unexpected reply")   // a reply came that cannot be read
 	ErrDenied      = errors.New("access denied")      // wrong password, no permission, held by another program
 	ErrNoData      = errors.New("nothing to report")  // there is no such device or array here
+	// ErrUnable does not pass: the device is there and answers, and cannot do what was asked.
+	ErrUnable = errors.New("the device cannot do that")
 )
 
 // Error is any driver's error: which device, doing what, why, and what would help.
@@ -66,7 +68,7 @@ func Quote(b []byte) string {
 // is ErrDenied. What is classified already, or is none of these, is returned as it is.
 func Classify(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrUnreachable), errors.Is(err, ErrProtocol), errors.Is(err, ErrDenied), errors.Is(err, ErrNoData):
+	case err == nil, errors.Is(err, ErrUnreachable), errors.Is(err, ErrProtocol), errors.Is(err, ErrDenied), errors.Is(err, ErrNoData), errors.Is(err, ErrUnable):
 		return err
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w: %w", ErrDenied, err)

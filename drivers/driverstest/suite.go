@@ -55,6 +55,9 @@ type Suite struct {
 	NewPeer func(t *testing.T) Peer
 	// Trouble reports whether a reading shows state 1.
 	Trouble func(dodai.Reading) bool
+	// CutDeadline is the context that each call of a Cutter gets from a peer in Normal
+	// behaviour; the default is 5 s. From any other it gets Deadline.
+	CutDeadline time.Duration
 	// Deadline is the context each poll gets; Slack is added for the driver to
 	// notice it. The defaults are 500 ms and 2 s.
 	Deadline, Slack time.Duration
@@ -90,6 +93,9 @@ func Run(t *testing.T, s Suite) {
 			}
 			s.misbehave(t, b)
 		})
+	}
+	if _, d := s.open(t); isCutter(d) {
+		t.Run("cut", s.cut)
 	}
 }
 
@@ -148,7 +154,7 @@ func (s Suite) checkError(t *testing.T, err error) {
 	if e.Driver != s.Factory.Name || e.Device != "device1" || e.Op == "" {
 		t.Errorf("error %q: driver %q, device %q, operation %q: want %q, \"device1\" and an operation", err, e.Driver, e.Device, e.Op, s.Factory.Name)
 	}
-	for _, sentinel := range []error{drivers.ErrUnreachable, drivers.ErrProtocol, drivers.ErrDenied, drivers.ErrNoData} {
+	for _, sentinel := range []error{drivers.ErrUnreachable, drivers.ErrProtocol, drivers.ErrDenied, drivers.ErrNoData, drivers.ErrUnable} {
 		if errors.Is(err, sentinel) {
 			return
 		}

@@ -45,6 +45,8 @@ func (p simPeer) Behave(b driverstest.Behaviour, delay time.Duration) {
 	}[b], delay)
 }
 
+func (p simPeer) CutPending() bool { return p.State().CountingDown }
+
 func onBattery(r dodai.Reading) bool { return r.Status.Has(dodai.OB) }
 
 // The contract, on a real pseudo-terminal at 2400 baud. The late peer answers with what

@@ -28,6 +28,7 @@ type driver struct {
 	dial   dialer
 	link   link // its conn is nil while not connected
 	misses int  // failed polls in a row
+	cut    bool // a cut was told, and not called off
 
 	vendor, rating info
 	lastMute       time.Time // when an info query was last left unanswered
@@ -36,7 +37,7 @@ type driver struct {
 	ratedAt        time.Time // when ratings were read; zero: never
 }
 
-var _ drivers.Driver = (*driver)(nil)
+var _ drivers.Cutter = (*driver)(nil)
 
 // info is the state of one of the queries that tell what does not change.
 type info struct {
@@ -52,22 +53,32 @@ func newDriver(cfg drivers.Config, set settings, dial dialer) *driver {
 // Poll asks for the status. The first polls with the mains present go on to ask for
 // identity and ratings, once, in what time is left.
 func (d *driver) Poll(ctx context.Context) (dodai.Reading, error) {
-	if err := d.connect(ctx); err != nil {
-		return dodai.Reading{}, d.fail("open "+d.cfg.Options["port"], err)
-	}
-	frame, err := d.link.status(ctx, d.set.status, d.set.reply)
+	s, err := d.status(ctx)
 	if err != nil {
-		return dodai.Reading{}, d.missed(err)
+		return dodai.Reading{}, err
 	}
-	s, err := parseQ1(frame)
-	if err != nil {
-		return dodai.Reading{}, d.missed(err)
-	}
-	d.misses = 0
 	if !s.has(bitUtilityFail) {
 		d.inquire(ctx)
 	}
 	return d.reading(s), nil
+}
+
+// status opens the port where that is to be done, and asks for the status. Its error is
+// Poll's.
+func (d *driver) status(ctx context.Context) (status, error) {
+	if err := d.connect(ctx); err != nil {
+		return status{}, d.fail("open "+d.cfg.Options["port"], err)
+	}
+	frame, err := d.link.status(ctx, d.set.status, d.set.reply)
+	if err != nil {
+		return status{}, d.missed(err)
+	}
+	s, err := parseQ1(frame)
+	if err != nil {
+		return status{}, d.missed(err)
+	}
+	d.misses = 0
+	return s, nil
 }
 
 // Close closes the port.

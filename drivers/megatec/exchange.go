@@ -35,6 +35,7 @@ type link struct {
 	late    time.Duration
 	pending bool      // the last status request is unanswered
 	sent    time.Time // when it was sent
+	echoes  bool      // the cable sends back what is written, as the last status reply showed
 }
 
 // status asks for the status with query. When the last request was left unanswered it
@@ -47,8 +48,11 @@ func (l *link) status(ctx context.Context, query string, wait time.Duration) ([]
 		return nil, drivers.Unreachable(fmt.Errorf("no time left to ask: %w", os.ErrDeadlineExceeded))
 	}
 	l.pending, l.sent = true, time.Now()
-	frame, answered, err := l.ask(ctx, query, '(', wait)
-	l.pending = !answered
+	in, frame, err := l.exchange(ctx, query, '(', wait)
+	l.pending = !in.answered()
+	if err == nil {
+		l.echoes = bytes.HasPrefix(in.all, []byte(query+"\r"))
+	}
 	return frame, err
 }
 
@@ -89,13 +93,15 @@ func later(a, b time.Time) time.Time {
 // ask sends a query and returns the reply that starts with mark. answered says whether
 // anything came that can have been the unit's reply, so that no other is on its way.
 func (l *link) ask(ctx context.Context, query string, mark byte, wait time.Duration) (frame []byte, answered bool, err error) {
-	if err := serialline.Flush(ctx, l.conn); err != nil {
-		return nil, false, drivers.Classify(fmt.Errorf("flush: %w", err))
+	in, frame, err := l.exchange(ctx, query, mark, wait)
+	return frame, in.answered(), err
+}
+
+func (l *link) exchange(ctx context.Context, query string, mark byte, wait time.Duration) (in *inbox, frame []byte, err error) {
+	in = &inbox{query: []byte(query), mark: mark}
+	if err := l.send(ctx, query); err != nil {
+		return in, nil, err
 	}
-	if err := serialline.Write(ctx, l.conn, []byte(query+"\r")); err != nil {
-		return nil, false, drivers.Classify(fmt.Errorf("write: %w", err))
-	}
-	in := inbox{query: []byte(query), mark: mark}
 	until, buf := time.Now().Add(wait), make([]byte, 128)
 	for frame == nil && err == nil {
 		var n int
@@ -107,7 +113,18 @@ func (l *link) ask(ctx context.Context, query string, mark byte, wait time.Durat
 		}
 	}
 	l.log.Debug("exchange", "sent", query, "got", string(in.all), "error", err)
-	return frame, in.answered(), err
+	return in, frame, err
+}
+
+// send writes a query, after throwing away what came in before it.
+func (l *link) send(ctx context.Context, query string) error {
+	if err := serialline.Flush(ctx, l.conn); err != nil {
+		return drivers.Classify(fmt.Errorf("flush: %w", err))
+	}
+	if err := serialline.Write(ctx, l.conn, []byte(query+"\r")); err != nil {
+		return drivers.Classify(fmt.Errorf("write: %w", err))
+	}
+	return nil
 }
 
 func earlier(a, b time.Time) time.Time {
