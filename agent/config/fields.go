@@ -24,7 +24,7 @@ var EventFields = []string{
 	"factor", "claimed_s", // what a battery has shown
 	"timeout_s", "took_s", "exit", "output", "timed_out", "skipped", "undo", "rehearsed", "expected_s", // steps
 	"ups", "until", "by", "ended", // maintenance, with reason
-	"attempt", "retry_s", // a power-off that failed
+	"method", "action", "attempt", "retry_s", // a power-off, and one that failed
 	"lost_power", "allowed_s", // one that was measured after the next boot
 	"psu", "state", "input", "bmc", "array", "level", "failing", // supplies, arrays
 	"disk", "type", "serial", "verdict", "before", "reasons", // disks; level and verdict of drills, too

@@ -78,8 +78,14 @@ type Config struct {
 	// machine starts again instead of staying off with nobody to switch it on: it is
 	// rebooted. nil: it never is.
 	Return func() bool
-	Wall   func() time.Time  // nil: time.Now
-	Emit   func(dodai.Event) // must not block; nil: nobody listens
+	// Force takes the machine down past everything that hangs; it returns only when that
+	// failed. nil: "poweroff -f -f" is run, or "reboot -f -f". Only for the built-in power-off.
+	Force func(context.Context, Goal) error
+	// Guard forces the machine down when the agent has been ended and the rest of the way
+	// down hangs. nil: nobody does. Only for the built-in power-off.
+	Guard Guard
+	Wall  func() time.Time  // nil: time.Now
+	Emit  func(dodai.Event) // must not block; nil: nobody listens
 	// Record writes progress down. It is waited for, two seconds at most and a tenth
 	// of one once it has hung: a full or dead disk never stops the way down. It may then
 	// still run while it is called again. Nil: nothing is recorded.

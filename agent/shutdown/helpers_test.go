@@ -29,6 +29,7 @@ type rig struct {
 	// failsUntil is the run, from 1, at which a program works for the first time.
 	failsUntil map[string]int
 	logind     func(ctx context.Context) error // nil: accepted
+	can        string                          // what CanPowerOff says; empty: yes, none: no answer
 	stopping   bool
 	recordIs   func(context.Context) error
 	events     []dodai.Event
@@ -123,7 +124,23 @@ func (r *rig) Reboot(context.Context) error {
 	return nil
 }
 
-func (r *rig) CanPowerOff(context.Context) (string, error) { return "yes", nil }
+func (r *rig) CanPowerOff(context.Context) (string, error) {
+	if r.can == "none" {
+		return "", errBroken
+	}
+	return cmp.Or(r.can, "yes"), nil
+}
+
+// Arm and Disarm are the guard, where a test has one.
+func (r *rig) Arm(_ context.Context, in time.Duration, goal Goal) error {
+	r.note("guard %s in %gs", goal, in.Seconds())
+	return r.fails["guard"]
+}
+
+func (r *rig) Disarm(context.Context) error {
+	r.note("guard disarmed")
+	return nil
+}
 
 func (r *rig) Stopping(context.Context) (bool, error) { return r.stopping, nil }
 
