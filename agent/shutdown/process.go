@@ -129,6 +129,7 @@ func start(c Command) (*process, error) {
 	defer w.Close()
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.Env, w, w
+	cmd.Path, cmd.Err = lookUp(c.Env, c.Args[0])
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := asUser(cmd, c.User); err != nil {
 		r.Close()

@@ -50,9 +50,23 @@ func (p Program) Check(_ context.Context, t Task) []Finding {
 }
 
 // CheckProgram finds out whether the program can be started by user, empty for the
-// daemon's own, with the environment of t. nil: it can.
+// daemon's own, with the environment of t: that it is found, that the user may reach and
+// execute it, and that the kernel and its interpreter can make something of it. nil: it
+// can. Nothing is started.
+//
+// The checks it reports: user_unknown, user_not_permitted, program_missing,
+// program_not_executable, interpreter_missing, interpreter_not_executable,
+// program_format.
 func CheckProgram(t Task, program, user string) *Finding {
-	return nil // TODO
+	s := starter{env: t.Env, who: "the daemon"}
+	f := s.become(user)
+	if f == nil {
+		f = s.program(program)
+	}
+	if f == nil {
+		return nil
+	}
+	return &Finding{Step: t.Step, Check: f.check, Text: f.text, Fix: f.fix}
 }
 
 // Quoted writes a command as one could type it.
