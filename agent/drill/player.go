@@ -290,7 +290,7 @@ func (p *player) note(d policy.Decision) {
 			p.out.Alerts = append(p.out.Alerts, a.ID)
 		}
 	}
-	if d.BootHold && !p.out.BootHold {
+	if d.BootHold && !p.out.BootHold && (p.opts.Start == nil || p.snap.BootedAt != p.opts.Start.BootedAt) { // what runs at the start has been let go
 		p.out.BootHold = true
 		p.entry("note", "the start of heavy services is held back")
 	}

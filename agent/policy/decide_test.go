@@ -178,7 +178,7 @@ func TestBootHold(t *testing.T) {
 		{"answers late, and low", "0 u1 fails\n60 u1 OL charge=10", true},
 		{"released once is released", "0 u1 OL charge=20\n9 u1 OL charge=30\n20 u1 OB charge=10", false},
 		{"one of two is enough", "0 u2 OL charge=80\n0 u1 OL charge=10", false},
-		{"neither of two, one after the other", "0 u2 later\n0 u1 OL charge=10\n1 u2 OL charge=10", true},
+		{"neither of two, one after the other", "0 u2 fails\n0 u1 OL charge=10\n1 u2 OL charge=10", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, nil)

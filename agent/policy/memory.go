@@ -129,6 +129,7 @@ type UPSMemory struct {
 	OthersIn string `json:"others_in,omitempty"`
 
 	Countdown Countdown `json:"countdown,omitzero"`
+	Rise      Rise      `json:"rise,omitzero"` // while the boot hold waits for its battery
 
 	Lesson     Lesson    `json:"lesson,omitzero"`
 	NewBattery BatteryID `json:"new_battery,omitzero"` // said by the reading before, not yet believed
@@ -183,13 +184,6 @@ type SupplyLoss struct {
 	Believed bool `json:"believed,omitempty"`
 }
 
-// BootMemory is the boot the agent last saw, and whether heavy services may start.
-type BootMemory struct {
-	At       Mark `json:"at,omitzero"`
-	Fresh    bool `json:"fresh,omitempty"`    // this boot is the one the agent started with
-	Released bool `json:"released,omitempty"` // the battery was good enough once
-}
-
 // Standing is one standing alert.
 type Standing struct {
 	ID     AlertID       `json:"id"`
@@ -213,6 +207,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 		m.Alerts[i].Since += d
 	}
 	m.Boot.At.shift(d)
+	m.Boot.Ready.shift(d)
 	m.Decided.shift(d)
 	return m
 }
@@ -220,7 +215,7 @@ func (m Memory) Shift(d time.Duration) Memory {
 func (u *UPSMemory) shift(d time.Duration) {
 	for _, at := range []*Mark{
 		&u.Read, &u.First, &u.Heard, &u.OnBattery, &u.OLSince, &u.Transfer, &u.Collapse, &u.ChargeFell,
-		&u.Earlier, &u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off, &u.WasAt, &u.Swapped,
+		&u.Earlier, &u.Moved.Last, &u.RuntimeMoved.Last, &u.FSD, &u.Timer, &u.Off, &u.WasAt, &u.Swapped, &u.Rise.At,
 	} {
 		at.shift(d)
 	}

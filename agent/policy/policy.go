@@ -62,7 +62,7 @@ func (p Policy) Decide(s *dodai.Snapshot, m Memory, now time.Duration) (Decision
 		d.explain(&out, healthy)
 	}
 	d.raiseAlerts(out.Shutdown)
-	out.BootHold = d.bootHold()
+	d.judgeBoot(&out)
 	d.finish(&out)
 	return out, d.mem
 }

@@ -26,6 +26,11 @@ type Config struct {
 	// `shutdown.reserve`.
 	Need    time.Duration `yaml:"-" json:"-"`
 	Reserve time.Duration `yaml:"-" json:"-"`
+	// BootWait is how long heavy services wait after a boot once the batteries could carry
+	// another shutdown: for this host's turn in its rack. BootLimit is how long after the boot
+	// they start whatever the UPSes say; 0: never. The agent fills them from `boot_hold`.
+	BootWait  time.Duration `yaml:"-" json:"-"`
+	BootLimit time.Duration `yaml:"-" json:"-"`
 
 	PollBattS        Seconds  `yaml:"poll_batt_s" json:"poll_batt_s"`                 // network devices on battery
 	RetryS           Seconds  `yaml:"retry_s" json:"retry_s"`                         // a failed read is repeated so soon, up to three times
@@ -195,8 +200,18 @@ type Decision struct {
 	// "battery.runtime × 0.83 learned, u1". With a nil Available, why it is not known.
 	AvailableFrom string `json:"available_from,omitempty"`
 
-	// BootHold asks to hold back the start of heavy services.
-	BootHold bool `json:"boot_hold"`
+	// BootHold asks to hold back the start of heavy services, because of what is known.
+	// BootUnheard means that nothing is known against it, and not enough for it either. Both
+	// false: they may start, and may so until the next boot.
+	BootHold    bool `json:"boot_hold"`
+	BootUnheard bool `json:"boot_unheard,omitempty"`
+	// BootReasons are what they wait for, BootHoldWhy is that in one sentence; empty: they
+	// may start.
+	BootReasons []BootReason `json:"boot_reasons,omitempty"`
+	BootHoldWhy string       `json:"boot_hold_why,omitempty"`
+	// BootHoldLeft is how long they will have to wait, by how the batteries charge and whose
+	// turn it is; nil: nobody knows. BootLimit may end it sooner.
+	BootHoldLeft *time.Duration `json:"boot_hold_left,omitempty"`
 	// Fast names the UPSes to poll as fast as on battery: on battery, doubtful
 	// (FSD, OFF, contradiction) or flapping.
 	Fast map[string]bool `json:"fast,omitempty"`
