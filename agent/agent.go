@@ -30,6 +30,9 @@ type Options struct {
 	Find     func(driver string) (drivers.Factory, bool)
 	StateDir string // journal and drill reports
 	Socket   string // Unix socket for the local commands; empty: none
+	// RunDir is a directory that does not outlive the boot, for what other processes of
+	// this boot have to find; empty: none.
+	RunDir string
 	// SocketOptional lets the agent run beside another one that answers at Socket, without
 	// its local commands: nobody named the socket.
 	SocketOptional bool
@@ -64,6 +67,8 @@ type Agent struct {
 	metrics *export.Metrics
 	hooks   *hookSet
 	drill   drillSlot
+	// shutdownFailed is why the way down does not work; nil: it does, or none is under way.
+	shutdownFailed atomic.Pointer[string]
 
 	ready     chan struct{}            // closed once every device has answered or been reported silent
 	listening chan struct{}            // closed once sockets and ports are open
@@ -88,6 +93,7 @@ type View struct {
 	PowerOff  string // what the last power-off taught, or why nothing; empty: there was none
 	Policy    policy.Policy
 	executor  *shutdown.Executor
+	ends      shutdown.Ends // of the shutdown that is under way
 }
 
 // update is one thing a collector has to tell: a device's new state or the host's facts.

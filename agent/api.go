@@ -164,6 +164,9 @@ func (a *Agent) localAPI() http.Handler {
 	mux.HandleFunc("GET /v1/maintenance", a.getMaintenance)
 	mux.Handle("POST /v1/maintenance", privileged(a.postMaintenance))
 	mux.Handle("DELETE /v1/maintenance", privileged(a.deleteMaintenance))
+	mux.HandleFunc("GET /v1/shutdown", a.getShutdown)
+	mux.Handle("POST /v1/shutdown", privileged(a.shutdownRequest(a.ShutDown)))
+	mux.Handle("DELETE /v1/shutdown", privileged(a.shutdownRequest(a.CancelShutdown)))
 	mux.Handle("POST /v1/reload", privileged(func(w http.ResponseWriter, r *http.Request) {
 		if err := a.Reload(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)

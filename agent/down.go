@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -20,7 +22,14 @@ const persistLimit = time.Second
 // act does what the decision asks for.
 func (a *Agent) act(now time.Duration) {
 	l := &a.loop
+	if l.down != nil && l.down.Finished && !l.down.Power && l.decision.Shutdown && l.cfg.Mode == config.Armed {
+		a.forgetDown("the machine stayed up, and its power fails") // an operator's power-off that did not
+	}
 	switch {
+	case l.down != nil && l.decision.Shutdown && !l.down.Power && l.cfg.Mode == config.Armed && !l.down.Finished:
+		a.press()
+	case l.down != nil && l.executing:
+		a.watchDown(now)
 	case l.down != nil:
 		a.rearm(now)
 	case !l.decision.Shutdown:
@@ -56,14 +65,81 @@ func decided(d policy.Decision, need shutdown.Need, mode config.Mode) dodai.Even
 	return dodai.Event{Name: dodai.EventShutdownDecided, Text: text, Fields: fields}
 }
 
-// goDown is the point of no return: it is written down, then acted on.
+// goDown begins the way down because of the power: it is written down, then acted on.
 func (a *Agent) goDown() {
 	l := &a.loop
-	l.down = &downState{stamp: a.stamp(), Reason: l.decision.Reason, Explanation: l.decision.Explanation}
+	l.down = &downState{
+		stamp: a.stamp(), Reason: l.decision.Reason, Explanation: l.decision.Explanation,
+		Power: true, NoReturn: l.plan.NoReturn == "",
+	}
 	a.emit(decided(l.decision, l.need, config.Armed))
 	a.saveDown()
+	a.armKillPower()
 	a.emit(dodai.Event{Name: dodai.EventShutdownStarted, Text: l.down.Explanation, Fields: l.decision.Fields()})
 	a.execute()
+}
+
+// press turns a shutdown that an operator began into one for the power, which has failed
+// meanwhile. One that was being called off begins anew.
+func (a *Agent) press() {
+	l := &a.loop
+	now := a.clock()
+	if !l.executing || l.executor.Press(ends(l.decision, l.need, now)) != nil {
+		a.goDown()
+		return
+	}
+	l.down.Power, l.down.Reason, l.down.Explanation = true, l.decision.Reason, l.decision.Explanation
+	l.down.NoReturn = l.down.NoReturn || l.plan.NoReturn == ""
+	a.emit(decided(l.decision, l.need, config.Armed))
+	a.saveDown()
+	a.armKillPower()
+}
+
+// calm is how long the mains must have been back before a shutdown is called off that can
+// still be, and worse how long the battery's end must be nearer than it was before the
+// shutdown is hurried: one reading may be wrong.
+const (
+	calm  = 10 * time.Second
+	worse = 3 * time.Second
+)
+
+// watchDown looks after a shutdown that runs because of the power: the battery may go out
+// sooner than it said, and the mains may return in time.
+func (a *Agent) watchDown(now time.Duration) {
+	l := &a.loop
+	if !l.down.Power {
+		return
+	}
+	if to := ends(l.decision, l.need, now); to.Ask == 0 || to.Ask > l.ends.Ask-worse && l.ends.Ask != 0 {
+		l.worseSince = 0
+	} else if l.worseSince == 0 {
+		l.worseSince = now
+	} else if now-l.worseSince >= worse {
+		a.log.Warn("the battery goes out sooner than it said: the shutdown is hurried", "left", to.Ask-now)
+		l.ends, l.worseSince = to, 0
+		l.executor.Hasten(to)
+	}
+	if l.decision.Shutdown || onBattery(l.decision) || !linesPresent(l.decision) || l.down.Operator != "" {
+		l.calmSince = 0
+		return
+	}
+	if l.calmSince == 0 {
+		l.calmSince = now
+	}
+	if now-l.calmSince >= calm && l.executor.Callable() {
+		_ = a.callOff("the mains are back") // it has just passed the point of no return
+	}
+}
+
+// callOff ends a shutdown before its point of no return.
+func (a *Agent) callOff(why string) error {
+	l := &a.loop
+	if err := l.executor.CallOff(why); err != nil {
+		return err
+	}
+	l.down.Off = why
+	a.saveDown()
+	return nil
 }
 
 // resumeDown goes on with a shutdown that was under way when the agent ended, unless
@@ -78,6 +154,7 @@ func (a *Agent) resumeDown() {
 		a.log.Warn("a shutdown had begun; it is not gone on with, because the mode is observe", "reason", l.down.Reason, "done", l.down.Done)
 		l.down = nil
 		a.saveDown()
+		a.disarmKillPower()
 		a.callOffPowerOff("the agent was disarmed and the machine stayed up")
 	default:
 		a.log.Warn("going on with the shutdown that had begun", "reason", l.down.Reason, "done", l.down.Done)
@@ -108,41 +185,60 @@ func (a *Agent) saveWaiting(key string, state any) {
 }
 
 // execute runs the plan beside the loop. Each step that is over comes back as a call
-// into the loop that writes it down before the next one starts.
+// into the loop that writes it down before what comes after it starts.
 func (a *Agent) execute() {
 	l := &a.loop
 	l.executing = true
-	done, executor, ctx := l.down.done(), l.executor, a.ctx
-	cause := shutdown.Cause{
-		Event: dodai.EventShutdownStarted, Reason: string(l.down.Reason), Text: l.down.Explanation,
-		Ends: shutdown.Ends{Ask: deadline(l.decision, l.need, a.clock())},
+	down, executor, ctx := l.down, l.executor, a.ctx
+	l.ends, l.worseSince, l.calmSince = shutdown.Ends{}, 0, 0
+	if down.Power {
+		l.ends = ends(l.decision, l.need, a.clock())
 	}
+	cause := shutdown.Cause{
+		Event: dodai.EventShutdownStarted, Reason: string(down.Reason), Text: down.Explanation,
+		Ends: l.ends, Operator: !down.Power, Passed: down.NoReturn,
+	}
+	executor.RestoreDoubtful(down.Started...)
+	executor.RestoreFailed(down.Failed...)
+	done, off, begun := down.done(), down.Off, down.begun()
 	l.group.Go(func() error {
 		var err error
-		if a.opts.Rehearse {
+		switch {
+		case a.opts.Rehearse:
 			cause.Drill = "demo"
 			_, err = executor.Rehearse(ctx, cause, a.View().Need, nil)
-		} else {
+		case off != "":
+			err = fmt.Errorf("%w: %s", shutdown.ErrCalledOff, off)
+			if more := executor.UndoBegun(ctx, cause, begun...); more != nil {
+				err = errors.Join(err, more)
+			}
+		default:
 			err = executor.Run(ctx, cause, done)
 		}
 		if ctx.Err() != nil {
 			return nil // the service manager ends us; nothing is undone
 		}
-		return a.call(ctx, func() { a.downEnded(err) })
+		return a.call(ctx, func() { a.downEnded(down, err) })
 	})
 }
 
-// stepsLimit bounds, each way, what is kept from the steps and what is kept for them.
-const stepsLimit = 30 * time.Second
+// stepsLimit bounds, each way, what is kept from the steps and what is kept for them;
+// forceBefore is how long before the end of the battery a power-off that hangs is forced,
+// and politely the least that the polite ways get.
+const (
+	stepsLimit  = 30 * time.Second
+	forceBefore = 30 * time.Second
+	politely    = 10 * time.Second
+)
 
-// deadline is when the power-off must be asked for, because the battery ends: what is
-// credibly left, less what the power-off takes. Until that was measured it is a part of
-// the need the operator gave for the whole. A battery that says next to nothing may lie,
-// so the steps are given some time in any case. 0: nothing credible says when the
-// battery ends.
-func deadline(d policy.Decision, need shutdown.Need, now time.Duration) time.Duration {
+// ends are when a shutdown stops being patient because the battery ends: the power-off is
+// asked for so early that it is through, and forced, before that. What it takes is, until
+// that was measured, a part of the need the operator gave for the whole. A battery that
+// says next to nothing may lie, so steps and polite ways are given some time in any case.
+// None: nothing credible says when the battery ends.
+func ends(d policy.Decision, need shutdown.Need, now time.Duration) shutdown.Ends {
 	if d.Available == nil {
-		return 0
+		return shutdown.Ends{}
 	}
 	off := d.Need / 4
 	for _, s := range need.Steps {
@@ -150,8 +246,11 @@ func deadline(d policy.Decision, need shutdown.Need, now time.Duration) time.Dur
 			off = s.Took
 		}
 	}
+	off = min(off, stepsLimit)
 	least := max(d.Reserve/2, min(d.Need/2, stepsLimit))
-	return now + max(*d.Available-min(off, stepsLimit), least)
+	force := *d.Available - max(0, min(forceBefore, *d.Available/2)) // a short one is not given away by half and more
+	ask := max(force-off, least)
+	return shutdown.Ends{Ask: now + ask, Force: now + max(force, ask+max(off, politely))}
 }
 
 // record is told by the executor what became of a step. What has to be remembered of
@@ -182,21 +281,45 @@ func (a *Agent) record(ctx context.Context, p shutdown.Progress) error {
 }
 
 func (a *Agent) recordDown(p shutdown.Progress) {
+	d := a.loop.down
 	switch p.Phase {
-	case shutdown.PhaseDone, shutdown.PhaseFailed:
-		a.loop.down.markDone(p.Step, p.Phase == shutdown.PhaseFailed)
-		a.saveDown()
-	case shutdown.PhaseUndoing: // an undoing that the way down has interrupted
-		a.loop.earlyDone[p.Step] = false
-		a.saveEarly()
+	case shutdown.PhaseNoReturn:
+		d.NoReturn = true
+	case shutdown.PhaseStarted:
+		if p.Step == shutdown.PowerOffStep {
+			return // remembered by itself
+		}
+		d.markStarted(p.Step)
+	case shutdown.PhaseDone, shutdown.PhaseFailed, shutdown.PhaseSkipped:
+		d.markDone(p.Step, p.Phase == shutdown.PhaseFailed)
+	case shutdown.PhaseUndone:
+		d.markUndone(p.Step)
+		if _, early := a.loop.earlyDone[p.Step]; early {
+			delete(a.loop.earlyDone, p.Step)
+			a.saveEarly()
+		}
+	case shutdown.PhaseUndoing: // of an early step, which the way down has interrupted; or it is called off
+		if _, early := a.loop.earlyDone[p.Step]; early || d.Off == "" {
+			a.loop.earlyDone[p.Step] = false
+			a.saveEarly()
+		}
+		return
+	default:
+		return
 	}
+	a.saveDown()
 }
 
-// downEnded is called in the loop when the plan is through.
-func (a *Agent) downEnded(err error) {
+// downEnded is called in the loop when the plan is through. down is the shutdown that it
+// belongs to, which may have been replaced by another one.
+func (a *Agent) downEnded(down *downState, err error) {
 	l := &a.loop
+	if l.down != down || down == nil {
+		return
+	}
 	l.executing = false
-	if l.down == nil {
+	if errors.Is(err, shutdown.ErrCalledOff) {
+		a.downCalledOff(err)
 		return
 	}
 	if err != nil {
@@ -205,6 +328,32 @@ func (a *Agent) downEnded(err error) {
 	l.down.Finished, l.down.FinishedAt = true, a.clock()
 	a.saveDown()
 }
+
+// downCalledOff ends a shutdown that was undone.
+func (a *Agent) downCalledOff(err error) {
+	l := &a.loop
+	a.emit(dodai.Event{Name: dodai.EventShutdownCancelled, Text: fmt.Sprintf("the shutdown was %s", oneLine(err)),
+		Fields: map[string]any{"reason": string(l.down.Reason), "left": l.down.begun()}})
+	a.forgetDown("it was called off")
+}
+
+// forgetDown makes the agent able to decide again.
+func (a *Agent) forgetDown(why string) {
+	l := &a.loop
+	executor, err := a.makeExecutor(l.plan) // the old one remembers which steps it did
+	if err != nil {
+		a.log.Error("cannot decide again", "err", err)
+		return
+	}
+	executor.Restore(l.earlyDone)
+	l.executor, l.down = executor, nil
+	a.shutdownFailed.Store(nil)
+	a.saveDown()
+	a.disarmKillPower()
+	a.callOffPowerOff(why)
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // rearmAfter is how long the power must have been back before a machine that is still
 // running after its power-off may decide again.
@@ -229,15 +378,7 @@ func (a *Agent) rearm(now time.Duration) {
 	if now-l.down.FinishedAt < rearmAfter {
 		return
 	}
-	executor, err := a.makeExecutor(l.plan) // the old one remembers which steps it did
-	if err != nil {
-		a.log.Error("cannot decide again", "err", err)
-		return
-	}
-	executor.Restore(l.earlyDone)
-	l.executor, l.down = executor, nil
-	a.saveDown()
-	a.callOffPowerOff("the machine stayed up")
+	a.forgetDown("the machine stayed up")
 	a.log.Warn("power is back and the machine still runs: ready to decide again")
 }
 
@@ -248,6 +389,13 @@ func onBattery(d policy.Decision) bool {
 		}
 	}
 	return false
+}
+
+// powerIsBack reports whether the power that was the reason for a shutdown is back.
+func (a *Agent) powerIsBack() bool {
+	v := a.View()
+	d := v.Decision
+	return v.Down != nil && v.Down.Power && !d.Shutdown && !onBattery(d) && len(d.UPSes) > 0 && linesPresent(d)
 }
 
 // measureNeed takes what the journal knows about how long steps took into the policy.
@@ -272,7 +420,12 @@ func stepNames(p *shutdown.Plan) []string {
 
 // makeExecutor makes the executor of a plan.
 func (a *Agent) makeExecutor(p shutdown.Plan) (*shutdown.Executor, error) {
+	var orphans shutdown.Orphans
+	if a.opts.RunDir != "" {
+		orphans = shutdown.PidDir(a.opts.RunDir)
+	}
 	return shutdown.New(shutdown.Config{
+		Orphans: orphans, Return: a.powerIsBack,
 		Plan: p, Run: shutdown.Process, Logind: shutdown.SystemBus(), Now: a.clock,
 		Emit: a.emit, Record: a.record, Log: a.log,
 	})

@@ -123,7 +123,7 @@ func (a *Agent) recordEarly(p shutdown.Progress) {
 		}
 		l.earlyDone[p.Step] = false
 		l.earlyBegun = p.Step
-	case shutdown.PhaseDone:
+	case shutdown.PhaseDone, shutdown.PhaseSkipped: // skipped: an agent before this one has begun it
 		l.earlyDone[p.Step] = true
 		delete(l.earlyFailed, p.Step)
 	case shutdown.PhaseUndoing:

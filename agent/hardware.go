@@ -21,10 +21,9 @@ const (
 	alertPSUs   policy.AlertID = "psu_redundancy" // lost, degraded or insufficient
 )
 
-// hardwareAlerts are the standing alerts about arrays, disks, supplies and devices that
-// do not answer. The UPSes' are the policy's. since remembers from when on each stands
-// and is brought up to date.
-func hardwareAlerts(s *dodai.Snapshot, since map[string]time.Duration, now time.Duration) []policy.Alert {
+// hardwareAlerts are the alerts about arrays, disks, supplies and devices that do not
+// answer. The UPSes' are the policy's.
+func hardwareAlerts(s *dodai.Snapshot, now time.Duration) []policy.Alert {
 	var alerts []policy.Alert
 	for _, dev := range s.Devices {
 		if dev.Kind != dodai.KindUPS && dev.Answered() && dev.Quality(now) != dodai.QualityFresh {
@@ -34,6 +33,21 @@ func hardwareAlerts(s *dodai.Snapshot, since map[string]time.Duration, now time.
 			alerts = append(alerts, readingAlerts(dev)...)
 		}
 	}
+	return alerts
+}
+
+// ownAlerts are the alerts about the agent's own work.
+func (a *Agent) ownAlerts() []policy.Alert {
+	var alerts []policy.Alert
+	if failed := a.shutdownFailed.Load(); failed != nil {
+		alerts = append(alerts, policy.Alert{ID: policy.AlertShutdownFailed, Text: *failed})
+	}
+	return alerts
+}
+
+// standingAlerts fills in from when on each alert stands; since remembers that and is
+// brought up to date.
+func standingAlerts(alerts []policy.Alert, since map[string]time.Duration, now time.Duration) []policy.Alert {
 	standing := map[string]bool{}
 	for i := range alerts {
 		key := string(alerts[i].ID) + " " + alerts[i].Device

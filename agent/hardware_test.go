@@ -43,7 +43,7 @@ func TestHardwareAlerts(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got []string
-			for _, a := range hardwareAlerts(tc.snap, map[string]time.Duration{}, time.Minute) {
+			for _, a := range hardwareAlerts(tc.snap, time.Minute) {
 				got = append(got, fmt.Sprintf("%s %s: %s", a.ID, a.Device, a.Text))
 			}
 			if strings.Join(got, "; ") != tc.want {
@@ -59,7 +59,7 @@ func TestHardwareAlertsSince(t *testing.T) {
 	at := func(state dodai.ArrayState, now time.Duration) []policy.Alert {
 		r := &dodai.Reading{Arrays: []dodai.Array{{ID: "md0", State: state}}}
 		s := (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "md", Kind: dodai.KindArrays, Reading: r, At: now, StaleAfter: time.Minute, Polls: 1}, now, time.Time{})
-		return hardwareAlerts(s, since, now)
+		return standingAlerts(hardwareAlerts(s, now), since, now)
 	}
 	at(dodai.ArrayDegraded, 10)
 	if got := at(dodai.ArrayRebuilding, 20); len(got) != 1 || got[0].Since != 10 {
@@ -71,34 +71,35 @@ func TestHardwareAlertsSince(t *testing.T) {
 	}
 }
 
-func TestDeadline(t *testing.T) {
+func TestEnds(t *testing.T) {
 	for _, tc := range []struct {
 		name                     string
 		available, need, reserve time.Duration
 		runs                     int // of the power-off that were measured
 		off                      time.Duration
-		want                     time.Duration // from now
+		ask, force               time.Duration // from now
 	}{
-		{"measured power-off", 180 * time.Second, 120 * time.Second, 60 * time.Second, 3, 20 * time.Second, 160 * time.Second},
-		{"never measured", 180 * time.Second, 120 * time.Second, 60 * time.Second, 0, 30 * time.Second, 150 * time.Second},
-		{"a slow power-off does not eat the steps", 180 * time.Second, 120 * time.Second, 60 * time.Second, 3, 5 * time.Minute, 150 * time.Second},
-		{"a short need keeps its steps from the guess", 30 * time.Second, 20 * time.Second, 10 * time.Second, 0, 30 * time.Second, 25 * time.Second},
-		{"next to nothing left", 5 * time.Second, 120 * time.Second, 60 * time.Second, 0, 0, 30 * time.Second},
-		{"already beyond the end, long reserve", -time.Minute, 120 * time.Second, 3 * time.Minute, 0, 0, 90 * time.Second},
-		{"next to nothing left, no reserve", time.Second, 20 * time.Second, 0, 0, 0, 10 * time.Second},
+		{"measured power-off", 180 * time.Second, 120 * time.Second, 60 * time.Second, 3, 20 * time.Second, 130 * time.Second, 150 * time.Second},
+		{"never measured", 180 * time.Second, 120 * time.Second, 60 * time.Second, 0, 30 * time.Second, 120 * time.Second, 150 * time.Second},
+		{"a slow power-off does not eat the steps", 180 * time.Second, 120 * time.Second, 60 * time.Second, 3, 5 * time.Minute, 120 * time.Second, 150 * time.Second},
+		{"a short need keeps its steps from the guess", 30 * time.Second, 20 * time.Second, 10 * time.Second, 0, 30 * time.Second, 10 * time.Second, 20 * time.Second},
+		{"next to nothing left", 5 * time.Second, 120 * time.Second, 60 * time.Second, 0, 0, 30 * time.Second, 60 * time.Second},
+		{"already beyond the end, long reserve", -time.Minute, 120 * time.Second, 3 * time.Minute, 0, 0, 90 * time.Second, 120 * time.Second},
+		{"next to nothing left, no reserve", time.Second, 20 * time.Second, 0, 0, 0, 10 * time.Second, 20 * time.Second},
 	} {
 		d := policy.Decision{Available: &tc.available, Need: tc.need, Reserve: tc.reserve}
 		need := shutdown.Need{Steps: []shutdown.StepNeed{{Step: "db", Took: time.Hour, Runs: 9}, {Step: shutdown.PowerOffStep, Took: tc.off, Runs: tc.runs}}}
-		if got := deadline(d, need, time.Hour) - time.Hour; got != tc.want {
-			t.Errorf("%s: in %v, want in %v", tc.name, got, tc.want)
+		want := shutdown.Ends{Ask: time.Hour + tc.ask, Force: time.Hour + tc.force}
+		if got := ends(d, need, time.Hour); got != want {
+			t.Errorf("%s: %+v, want %+v", tc.name, got, want)
 		}
 	}
 	cut := shutdown.Need{Steps: []shutdown.StepNeed{{Step: shutdown.PowerOffStep, Took: 25 * time.Second, Basis: shutdown.BasisCutOff}}}
-	if got := deadline(policy.Decision{Available: new(30 * time.Second), Need: 20 * time.Second}, cut, time.Hour) - time.Hour; got != 10*time.Second {
-		t.Errorf("the power went while it powered off after 25 s: in %v, want in 10s", got)
+	if got := ends(policy.Decision{Available: new(30 * time.Second), Need: 20 * time.Second}, cut, time.Hour); got.Ask != time.Hour+10*time.Second || got.Force != time.Hour+35*time.Second {
+		t.Errorf("the power went while it powered off after 25 s: %+v, want in 10 s and 35 s", got)
 	}
-	if got := deadline(policy.Decision{Reserve: time.Minute}, shutdown.Need{}, time.Hour); got != 0 {
-		t.Errorf("nothing credible: deadline %v, want none", got)
+	if got := ends(policy.Decision{Reserve: time.Minute}, shutdown.Need{}, time.Hour); got != (shutdown.Ends{}) {
+		t.Errorf("nothing credible: %+v, want none", got)
 	}
 }
 

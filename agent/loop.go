@@ -57,6 +57,10 @@ type loopState struct {
 
 	down      *downState
 	executing bool          // the executor runs for down
+	ends      shutdown.Ends // what it was told of the battery's end
+	// worseSince and calmSince are since when the battery's end is nearer than that, and the
+	// mains are back; 0: they are not.
+	worseSince, calmSince time.Duration
 	observed  policy.Reason // in observe mode: what would have been done, told once
 	group     *errgroup.Group
 
@@ -203,7 +207,7 @@ func (a *Agent) decide() {
 	for _, ev := range edges {
 		a.emit(ev)
 	}
-	l.alerts = hardwareAlerts(l.snap, l.alertsSince, now)
+	l.alerts = standingAlerts(append(hardwareAlerts(l.snap, now), a.ownAlerts()...), l.alertsSince, now)
 	l.findings, l.auditMem = audit.Audit(l.snap, l.auditMem)
 	a.act(now)
 	if len(edges) > 0 || now-l.savedAt > saveEvery {
@@ -258,6 +262,11 @@ func (a *Agent) restore(ctx context.Context) {
 			a.log.Error("starting without knowing which early steps were done", "err", err)
 		}
 		l.executor.Restore(l.earlyDone)
+		for name, done := range l.earlyDone {
+			if !done {
+				l.executor.RestoreDoubtful(name)
+			}
+		}
 	}
 	if data := a.store.load(ctx, keyMaintenance); data != nil {
 		a.restoreStanding(data, now)
@@ -285,10 +294,9 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, executor: l.executor}
+		Need: l.need, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, executor: l.executor, ends: l.ends}
 	if l.down != nil {
-		d := *l.down
-		v.Down = &d
+		v.Down = l.down.clone()
 	}
 	a.view.Store(v)
 	a.metrics.Set(exportState(v))
@@ -305,6 +313,9 @@ func (a *Agent) emit(ev dodai.Event) {
 	}
 	if ev.Wall.IsZero() {
 		ev.Wall = time.Now()
+	}
+	if ev.Name == dodai.EventShutdownFailed && ev.Drill == "" {
+		a.shutdownFailed.Store(&ev.Text)
 	}
 	a.store.event(ev)
 	a.metrics.Event(ev)

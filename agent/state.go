@@ -71,8 +71,18 @@ type downState struct {
 	stamp
 	Reason      policy.Reason `json:"reason"`
 	Explanation string        `json:"explanation"`
-	// Done are the steps that are over, well or badly: they are not run again when
-	// the agent was restarted in between.
+	// Operator is who asked for it; empty: the decision did. Power is true when the power
+	// has failed, from the start or since.
+	Operator string `json:"operator,omitempty"`
+	Power    bool   `json:"power,omitempty"`
+	// NoReturn: it cannot be called off any more. Off is why it was called off, and is
+	// being undone; empty: it was not.
+	NoReturn bool   `json:"no_return,omitempty"`
+	Off      string `json:"off,omitempty"`
+	// Started are the steps that have begun and are not over.
+	Started []string `json:"started,omitempty"`
+	// Done are the steps that are over, well, badly or skipped: they are not run again
+	// when the agent was restarted in between.
 	Done []string `json:"done,omitempty"`
 	// Failed are those of them that failed.
 	Failed []string `json:"failed,omitempty"`
@@ -90,7 +100,30 @@ func (d *downState) done() map[string]bool {
 	return m
 }
 
+func (d *downState) markStarted(step string) {
+	if !slices.Contains(d.Started, step) {
+		d.Started = append(d.Started, step)
+	}
+}
+
+// markUndone forgets a step that is taken back.
+func (d *downState) markUndone(step string) {
+	for _, list := range []*[]string{&d.Started, &d.Done, &d.Failed} {
+		*list = slices.DeleteFunc(*list, func(s string) bool { return s == step })
+	}
+}
+
+func (d *downState) clone() *downState {
+	c := *d
+	c.Started, c.Done, c.Failed = slices.Clone(d.Started), slices.Clone(d.Done), slices.Clone(d.Failed)
+	return &c
+}
+
+// begun are the steps that have to be undone when it is called off.
+func (d *downState) begun() []string { return slices.Concat(d.Done, d.Started) }
+
 func (d *downState) markDone(step string, failed bool) {
+	d.Started = slices.DeleteFunc(d.Started, func(s string) bool { return s == step })
 	if !slices.Contains(d.Done, step) {
 		d.Done = append(d.Done, step)
 	}

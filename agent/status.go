@@ -111,16 +111,6 @@ type AlertStatus struct {
 // SPOFStatus is one open single point of failure.
 type SPOFStatus = audit.Finding
 
-// DownStatus is a shutdown that is under way.
-type DownStatus struct {
-	Reason      policy.Reason `json:"reason"`
-	Explanation string        `json:"explanation"`
-	Since       time.Time     `json:"since"`
-	StepsDone   []string      `json:"steps_done"`   // over, well or badly
-	StepsFailed []string      `json:"steps_failed"` // those of them that failed
-	Finished    bool          `json:"power_off_asked"`
-}
-
 // DrillStatus is a drill that is running.
 type DrillStatus struct {
 	ID    string  `json:"id"`
@@ -150,9 +140,7 @@ func (a *Agent) Status() Status {
 	for _, al := range d.Alerts {
 		s.Alerts = append(s.Alerts, AlertStatus{al.ID, al.Device, (now - al.Since).Seconds(), al.Text})
 	}
-	if v.Down != nil {
-		s.Shutdown = &DownStatus{v.Down.Reason, v.Down.Explanation, v.Down.Wall, list(v.Down.Done), list(v.Down.Failed), v.Down.Finished}
-	}
+	s.Shutdown = downStatus(v, now)
 	s.Maintenance, s.Unguarded = maintenanceStatus(v.Snapshot, now), unguarded(v, now)
 	if s.Drill != nil && s.State == "normal" {
 		s.State = "drill"

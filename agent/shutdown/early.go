@@ -68,6 +68,17 @@ func (e *Executor) UndoEarly(ctx context.Context, cause Cause, names ...string) 
 	})
 }
 
+// UndoBegun takes back what a Run that was called off had begun, after a restart of the
+// daemon. Steps that cannot be undone stay as they are.
+func (e *Executor) UndoBegun(ctx context.Context, cause Cause, names ...string) error {
+	over, end, err := e.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return e.undoAll(ctx, over, cause, func(s *Step) bool { return slices.Contains(names, s.Name) && s.Reversible() })
+}
+
 func (e *Executor) undoAll(ctx, over context.Context, cause Cause, which func(*Step) bool) error {
 	var errs []error
 	for _, i := range slices.Backward(e.Plan.order()) {

@@ -105,6 +105,7 @@ type Executor struct {
 
 	mu        sync.Mutex
 	done      map[string]bool    // what this executor did and did not undo
+	failed    map[string]bool    // what failed in an earlier daemon's time
 	doubtful  map[string]bool    // what was under way when an earlier daemon ended
 	interrupt context.CancelFunc // tells who holds the slot that Run takes over
 	cut       context.CancelFunc // ends the early step that holds the slot
@@ -134,7 +135,7 @@ func New(c Config) (*Executor, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Executor{Config: c, slot: make(chan struct{}, 1), ends: newEnds(), done: map[string]bool{}, doubtful: map[string]bool{}, states: freshStates(&c.Plan)}, nil
+	return &Executor{Config: c, slot: make(chan struct{}, 1), ends: newEnds(), done: map[string]bool{}, failed: map[string]bool{}, doubtful: map[string]bool{}, states: freshStates(&c.Plan)}, nil
 }
 
 // Restore tells the executor what was done before it was made: by a daemon that has
@@ -144,6 +145,22 @@ func (e *Executor) Restore(done map[string]bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	maps.Copy(e.done, done)
+}
+
+// RestoreFailed tells the executor which steps failed on the way down before the daemon
+// was restarted: they may be to stop what comes after them.
+func (e *Executor) RestoreFailed(steps ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range steps {
+		e.failed[s] = true
+	}
+}
+
+func (e *Executor) hasFailed(step string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failed[step]
 }
 
 // Done returns the steps that are done and not undone.

@@ -91,6 +91,7 @@ func (w *walk) startReady(ctx context.Context, chosen, started []bool) {
 			switch {
 			case started[i] || !w.ready(i):
 			case !chosen[i]:
+				w.inherit(i)
 				started[i], w.over[i], again = true, true, true
 			default:
 				started[i] = true
@@ -115,11 +116,7 @@ func (w *walk) start(ctx context.Context, i int) (over bool) {
 	if w.abort != nil && w.abort.Err() != nil || ctx.Err() != nil {
 		return false
 	}
-	for _, k := range e.Plan.after(i) {
-		if w.blocked[k] != "" {
-			w.blocked[i] = w.blocked[k]
-		}
-	}
+	w.inherit(i)
 	switch left, _ := e.left(); {
 	case w.blocked[i] != "":
 		e.skip(ctx, w.cause, s, fmt.Sprintf("step %s has failed, and is to stop what comes after it", w.blocked[i]))
@@ -137,6 +134,27 @@ func (w *walk) start(ctx context.Context, i int) (over bool) {
 	return true
 }
 
+// inherit finds out whether step i comes after one that has failed and stops it, which
+// may have been in the time of an earlier daemon.
+func (w *walk) inherit(i int) {
+	for _, k := range w.e.Plan.after(i) {
+		if w.blocked[k] != "" {
+			w.blocked[i] = w.blocked[k]
+		}
+	}
+	if s := &w.e.Plan.Steps[i]; w.down && s.OnFailure == Stop && w.e.hasFailed(s.Name) {
+		w.stop(i)
+	}
+}
+
+// stop keeps what comes after step i from running.
+func (w *walk) stop(i int) {
+	w.blocked[i] = w.e.Plan.Steps[i].Name
+	if w.stopped == "" {
+		w.stopped = w.blocked[i]
+	}
+}
+
 func (w *walk) end(o outcome) {
 	w.over[o.step] = true
 	if o.err == nil {
@@ -148,10 +166,7 @@ func (w *walk) end(o outcome) {
 		w.failed(s)
 	}
 	if w.down && s.OnFailure == Stop {
-		w.blocked[o.step] = s.Name
-		if w.stopped == "" {
-			w.stopped = s.Name
-		}
+		w.stop(o.step)
 	}
 }
 

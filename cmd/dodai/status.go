@@ -76,7 +76,7 @@ func printStatus(w io.Writer, s agent.Status) error {
 		head = append(head, []string{"power-off", s.Need.PowerOff})
 	}
 	if s.Shutdown != nil {
-		head = append(head, []string{"shutdown", shutdownText(*s.Shutdown)})
+		head = append(head, []string{"shutdown", "since " + s.Shutdown.Since.Local().Format("15:04:05") + ", " + downLine(s.Shutdown)})
 	}
 	if s.BootHold {
 		head = append(head, []string{"after boot", "the battery could not carry another shutdown yet: hold back heavy services; dodai holds none back itself"})
@@ -84,7 +84,11 @@ func printStatus(w io.Writer, s agent.Status) error {
 	if s.Drill != nil {
 		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s; `dodai drill abort` ends it", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
 	}
-	for _, section := range [][][]string{head, needRows(s), upsRows(s), whyRows(s), deviceStatusRows(s), alertRows(s)} {
+	plan := needRows(s)
+	if s.Shutdown != nil {
+		plan = stepRows(s.Shutdown.Steps)
+	}
+	for _, section := range [][][]string{head, plan, upsRows(s), whyRows(s), deviceStatusRows(s), alertRows(s)} {
 		if len(section) < 2 {
 			continue
 		}
@@ -116,14 +120,6 @@ func printHardware(w io.Writer, devices []agent.DeviceStatus) error {
 		fmt.Fprintln(w)
 	}
 	return nil
-}
-
-func shutdownText(d agent.DownStatus) string {
-	text := fmt.Sprintf("since %s: %s; steps over: %s", d.Since.Local().Format("15:04:05"), d.Reason, dash(strings.Join(d.StepsDone, " ")))
-	if len(d.StepsFailed) > 0 {
-		text += "; of these failed: " + strings.Join(d.StepsFailed, " ")
-	}
-	return text
 }
 
 func modeText(mode string) string {
