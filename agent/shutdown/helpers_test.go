@@ -131,6 +131,14 @@ func (r *rig) CanPowerOff(context.Context) (string, error) {
 	return cmp.Or(r.can, "yes"), nil
 }
 
+// neverForced is a Force for tests that must not come to it.
+func (r *rig) neverForced(t *testing.T) func(context.Context, Goal) error {
+	return func(context.Context, Goal) error {
+		t.Error("forced off")
+		return nil
+	}
+}
+
 // Arm and Disarm are the guard, where a test has one.
 func (r *rig) Arm(_ context.Context, in time.Duration, goal Goal) error {
 	r.note("guard %s in %gs", goal, in.Seconds())
