@@ -67,6 +67,7 @@ type Agent struct {
 	metrics *export.Metrics
 	hooks   *hookSet
 	drill   drillSlot
+	checks  *preflights
 	// shutdownFailed is why the way down does not work; nil: it does, or none is under way.
 	shutdownFailed atomic.Pointer[string]
 
@@ -92,6 +93,7 @@ type View struct {
 	Batteries map[string]policy.Battery
 	PowerOff  string // what the last power-off taught, or why nothing; empty: there was none
 	Policy    policy.Policy
+	Preflight *PreflightResult // nil: none has run
 	executor  *shutdown.Executor
 	ends      shutdown.Ends // of the shutdown that is under way
 }
@@ -120,6 +122,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		calls:     make(chan func()),
 		notices:   make(chan string, 8),
 		metrics:   export.NewMetrics(opts.Version),
+		checks:    newPreflights(),
 		ready:     make(chan struct{}),
 		listening: make(chan struct{}),
 		ended:     make(chan struct{}),
@@ -174,6 +177,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.runTextfile(ctx) })
 	group.Go(func() error { return a.runNotify(ctx) })
 	group.Go(func() error { return a.runKeep(ctx) })
+	group.Go(func() error { return a.runPreflights(ctx) })
 	return a.end(ctx, group)
 }
 

@@ -167,6 +167,9 @@ func (a *Agent) localAPI() http.Handler {
 	mux.HandleFunc("GET /v1/shutdown", a.getShutdown)
 	mux.Handle("POST /v1/shutdown", privileged(a.shutdownRequest(a.ShutDown)))
 	mux.Handle("DELETE /v1/shutdown", privileged(a.shutdownRequest(a.CancelShutdown)))
+	mux.HandleFunc("GET /v1/preflight", a.getPreflight)
+	mux.Handle("POST /v1/preflight", privileged(a.postPreflight))
+	mux.Handle("POST /v1/step", privileged(a.postStep))
 	mux.Handle("POST /v1/reload", privileged(func(w http.ResponseWriter, r *http.Request) {
 		if err := a.Reload(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)
@@ -181,6 +184,7 @@ func (a *Agent) localAPI() http.Handler {
 // localMethods are what each path takes, for who asks in another way: "/" takes any, and
 // would answer that there is no such path.
 var localMethods = map[string]string{
+	"/v1/preflight": "GET, HEAD, POST", "/v1/step": "POST",
 	"/v1/audit": "GET, HEAD", "/v1/events": "GET, HEAD", "/v1/drills/{id}": "GET, HEAD", "/v1/reload": "POST",
 	"/v1/drills": "GET, HEAD, POST, DELETE", "/v1/battery": "GET, HEAD, POST", "/v1/maintenance": "GET, HEAD, POST, DELETE",
 }
@@ -203,7 +207,7 @@ func (a *Agent) healthy() error {
 func (a *Agent) readyNow() error {
 	select {
 	case <-a.ready:
-		return nil
+		return a.View().wayDown()
 	default:
 	}
 	for _, d := range a.View().Snapshot.Devices {

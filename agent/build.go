@@ -212,6 +212,7 @@ func (a *Agent) reloadFrom(ctx context.Context) error {
 	}
 	if inLoop == nil {
 		a.keepAccepted(cfg.Text)
+		a.checks.trigger()
 	}
 	return inLoop
 }

@@ -110,6 +110,7 @@ func (a *Agent) StartDrill(req DrillRequest) (string, error) {
 func (a *Agent) runDrill(ctx context.Context, run *runningDrill, def drill.Definition, scenario *drill.Scenario) {
 	defer close(run.done)
 	defer run.abort(nil)
+	refuse, notes := a.drillPreflight(ctx)
 	v := a.View()
 	setup := drill.Setup{
 		ID: run.id, Definition: def, Level: run.level, Scenario: scenario, Host: v.Snapshot.Host.Name,
@@ -119,7 +120,8 @@ func (a *Agent) runDrill(ctx context.Context, run *runningDrill, def drill.Defin
 		Live: func() (*dodai.Snapshot, policy.Decision) { v := a.View(); return v.Snapshot, v.Decision },
 		Walk: a.rehearsePlan(run.id, v),
 	}
-	report := a.conduct(ctx, run, setup)
+	report := a.conduct(ctx, run, setup, refuse)
+	report.Timeline = append(entries(notes), report.Timeline...)
 	if report.Verdict == drill.Pass {
 		a.metrics.DrillSucceeded(def.Name, string(run.level), time.Now())
 	}
@@ -148,10 +150,24 @@ func (a *Agent) rehearsePlan(id string, v *View) func(context.Context, policy.De
 	}
 }
 
-// conduct runs the drill with its events around it.
-func (a *Agent) conduct(ctx context.Context, run *runningDrill, setup drill.Setup) *drill.Report {
+// entries are the lines of a report that tell what was known before the drill began.
+func entries(notes []string) []drill.Entry {
+	list := make([]drill.Entry, len(notes))
+	for i, text := range notes {
+		list[i] = drill.Entry{What: "note", Text: text}
+	}
+	return list
+}
+
+// conduct runs the drill with its events around it. refuse has what a preflight found by
+// which the machine could not be powered off: it stands against everything but a tabletop.
+func (a *Agent) conduct(ctx context.Context, run *runningDrill, setup drill.Setup, refuse []string) *drill.Report {
 	about := fmt.Sprintf("drill %s (%s)", run.name, run.level)
-	if why := drill.Interlocks(run.level, setup.Snapshot, setup.Decision); len(why) > 0 {
+	why := drill.Interlocks(run.level, setup.Snapshot, setup.Decision)
+	if run.level != drill.Tabletop {
+		why = append(why, refuse...)
+	}
+	if len(why) > 0 {
 		report := setup.Refuse(why)
 		setup.Emit(dodai.Event{Name: dodai.EventDrillAborted, Device: run.name, Text: about + " refused: " + report.Why})
 		return report
@@ -210,6 +226,9 @@ func (a *Agent) AbortDrill(ctx context.Context) error {
 	a.drill.mu.Unlock()
 	if run == nil {
 		return errors.New("no drill is running")
+	}
+	if run.abort == nil {
+		return fmt.Errorf("step %s is being run by hand; it ends by itself, within its time-out", run.name)
 	}
 	run.abort(errAborted)
 	select {

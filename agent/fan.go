@@ -22,6 +22,7 @@ var severity = map[dodai.EventName]slog.Level{
 	dodai.EventDrillAborted:       slog.LevelWarn,
 	dodai.EventMaintenanceStarted: slog.LevelWarn,
 	dodai.EventFeedDoomed:         slog.LevelWarn,
+	dodai.EventPreflightFailed:    slog.LevelWarn,
 	dodai.EventConfigRejected:     slog.LevelError,
 	dodai.EventStepFailed:         slog.LevelError,
 	dodai.EventShutdownFailed:     slog.LevelError,
@@ -49,6 +50,9 @@ func exportState(v *View) export.State {
 	st := export.State{Snapshot: v.Snapshot, Decision: &v.Decision, Armed: v.Mode == config.Armed}
 	for _, s := range v.Need.Steps {
 		st.Need = append(st.Need, export.Step{Name: s.Step, Took: s.Took, Runs: s.Runs})
+	}
+	if p := v.preflightStatus(); p != nil {
+		st.Preflight = &export.Preflight{At: p.At, Findings: len(p.Findings)}
 	}
 	seen := map[string]bool{}
 	for _, f := range v.Findings { // a component's worst finding comes first

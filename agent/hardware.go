@@ -42,7 +42,7 @@ func (a *Agent) ownAlerts() []policy.Alert {
 	if failed := a.shutdownFailed.Load(); failed != nil {
 		alerts = append(alerts, policy.Alert{ID: policy.AlertShutdownFailed, Text: *failed})
 	}
-	return alerts
+	return append(alerts, a.loop.preflight.alerts()...)
 }
 
 // standingAlerts fills in from when on each alert stands; since remembers that and is

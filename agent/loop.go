@@ -55,6 +55,8 @@ type loopState struct {
 
 	powerOff powerOffLoop
 
+	preflight preflightLoop
+
 	down      *downState
 	executing bool          // the executor runs for down
 	ends      shutdown.Ends // what it was told of the battery's end
@@ -294,7 +296,7 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, executor: l.executor, ends: l.ends}
+		Need: l.need, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, executor: l.executor, ends: l.ends}
 	if l.down != nil {
 		v.Down = l.down.clone()
 	}

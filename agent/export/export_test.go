@@ -62,6 +62,8 @@ func site() State {
 		},
 		Need:  []Step{{"databases", 95500 * time.Millisecond, 24}, {"new", 0, 0}, {"power_off", 52 * time.Second, 4}},
 		SPOFs: []SPOF{{"ups u1", true}, {"array md1", true}, {"psu 10.1", false}},
+
+		Preflight: &Preflight{At: time.UnixMilli(990500), Findings: 2},
 	}
 }
 
@@ -130,6 +132,7 @@ func TestValues(t *testing.T) {
 		`dodai_disk_power_on_seconds{disk="/dev/sda"} 4.4442e+07`,
 		`dodai_maintenance{ups="u1"} 0`, `dodai_maintenance{ups="u2"} 1`, `dodai_maintenance_end_timestamp_seconds{ups="u2"} 4600`,
 		`dodai_alert{alert="on_battery",device="u1"} 1`, `dodai_alert{alert="redundancy_lost",device=""} 1`,
+		`dodai_preflight_ok 0`, `dodai_preflight_findings 2`, `dodai_preflight_last_timestamp_seconds 990.5`,
 		`dodai_spof_open{component="ups u1"} 1`, `dodai_spof_open{component="psu 10.1"} 0`,
 		`dodai_events_total{event="mains_lost"} 1`, `dodai_events_total{event="mains_restored"} 0`, `dodai_drill_events_total{event="mains_lost"} 2`,
 		`dodai_drill_last_success_timestamp_seconds{drill="monthly",level="tabletop"} 1.7000000005e+09`,

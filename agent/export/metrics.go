@@ -31,6 +31,12 @@ type SPOF struct {
 	Open      bool
 }
 
+// Preflight is what came of trying the way down without stopping anything.
+type Preflight struct {
+	At       time.Time
+	Findings int
+}
+
 // State is what a scrape shows. It and everything it points to is never changed after
 // Set.
 type State struct {
@@ -39,6 +45,8 @@ type State struct {
 	Need     []Step           // the parts of the need, power_off last
 	SPOFs    []SPOF
 	Armed    bool
+	// Preflight is the last one; nil: none has run.
+	Preflight *Preflight
 }
 
 // held is a state and when it was set, on the clock of this process.

@@ -43,6 +43,10 @@ const (
 	DrillEvents      = "dodai_drill_events_total"
 	DrillLastSuccess = "dodai_drill_last_success_timestamp_seconds"
 
+	PreflightOK       = "dodai_preflight_ok"
+	PreflightLast     = "dodai_preflight_last_timestamp_seconds"
+	PreflightFindings = "dodai_preflight_findings"
+
 	PSUStateName    = "dodai_psu_state"
 	PSUInput        = "dodai_psu_input"
 	PSUWatts        = "dodai_psu_watts"
@@ -106,6 +110,9 @@ var gauges = []struct {
 	{Maintenance, "Whether the UPS is worked on: nothing it says leads to a shutdown.", []string{"ups"}},
 	{MaintenanceEnd, "When the maintenance of the UPS ends by itself; no series while none stands.", []string{"ups"}},
 	{Alert, "An alert that stands; no series when it does not. The device is empty for the host.", []string{"alert", "device"}},
+	{PreflightOK, "Whether nothing was found against the way down when it was last tried; no series before that.", nil},
+	{PreflightLast, "When the way down was last tried without stopping anything.", nil},
+	{PreflightFindings, "What was found against the way down when it was last tried.", nil},
 	{SPOFOpen, "Whether the component's loss alone would stop this server or lose its data.", []string{"component"}},
 
 	{PSUStateName, "Whether the power supply is in the state.", []string{"psu", "state"}},

@@ -27,6 +27,11 @@ func (p *page) all() {
 	}
 	p.maintenance()
 	p.decision()
+	if c := p.state.Preflight; c != nil {
+		p.gauge(PreflightOK, truth(c.Findings == 0))
+		p.gauge(PreflightLast, float64(c.At.UnixMilli())/1e3)
+		p.gauge(PreflightFindings, float64(c.Findings))
+	}
 	for _, f := range p.state.SPOFs {
 		p.gauge(SPOFOpen, truth(f.Open), f.Component)
 	}

@@ -58,11 +58,11 @@ func (e *Executor) runOne(ctx, over context.Context, cause Cause, s *Step, undo 
 		return f
 	}
 	if !undo { // of an undoing only its end is told, as in an outage
-		e.emit(cause, dodai.EventStepStarted, s.Name, what+" started by an operator", map[string]any{"timeout_s": s.timeout().Seconds()})
+		e.emit(cause, dodai.EventStepStarted, s.Name, what+" started: "+cause.Text, map[string]any{"timeout_s": s.timeout().Seconds()})
 	}
 	start := e.Now()
 	res := e.tries(ctx, over, cause, s, do, abort)
-	took := max(e.Now()-start, 1)
+	took := max(e.Now()-start, 1) // it has begun
 	switch err := res.failure(); {
 	case err != nil && ctx.Err() != nil:
 		return res, took, fmt.Errorf("%s: %w", what, err)

@@ -130,18 +130,9 @@ func (e *Executor) checkPowerOff(ctx context.Context, h *Hanging) Checked {
 		c.Does = Quoted(e.Plan.Command)
 	}
 	start := time.Now()
-	c.Findings = bounded(ctx, h, PowerOffStep, c.Does, checkLimit, e.powerOffFindings)
+	c.Findings = bounded(ctx, h, PowerOffStep, c.Does, checkLimit, e.CheckPowerOff)
 	c.TookS = time.Since(start).Seconds()
 	return c
-}
-
-func (e *Executor) powerOffFindings(ctx context.Context) []Finding {
-	if c, is := any(e).(interface {
-		CheckPowerOff(context.Context) []Finding
-	}); is {
-		return c.CheckPowerOff(ctx)
-	}
-	return nil
 }
 
 // bounded runs check in a goroutine of its own, which is left behind when it does not
