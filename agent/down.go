@@ -83,11 +83,12 @@ func (a *Agent) goDown() {
 // meanwhile. One that was being called off begins anew.
 func (a *Agent) press() {
 	l := &a.loop
-	now := a.clock()
-	if !l.executing || l.executor.Press(ends(l.decision, l.need, now)) != nil {
+	to := ends(l.decision, l.need, a.clock())
+	if !l.executing || l.executor.Press(to) != nil {
 		a.goDown()
 		return
 	}
+	l.ends = to
 	l.down.Power, l.down.Reason, l.down.Explanation = true, l.decision.Reason, l.decision.Explanation
 	l.down.NoReturn = l.down.NoReturn || l.plan.NoReturn == ""
 	a.emit(decided(l.decision, l.need, config.Armed))

@@ -153,6 +153,8 @@ func (a *Agent) CancelShutdown(ctx context.Context, reason, by string) error {
 			refused = conflict("no shutdown is under way")
 		case l.down.Off != "":
 			refused = conflict("it is called off already (%s), and being undone", l.down.Off)
+		case l.down.NoReturn:
+			refused = conflict("it cannot be called off: %v", shutdown.ErrNoReturn)
 		default:
 			if err := a.callOff(why); err != nil {
 				refused = conflict("it cannot be called off: %v", err)

@@ -101,10 +101,11 @@ func (e *Executor) CallOff(why string) error {
 	switch {
 	case d.passed:
 		return ErrNoReturn
-	case d.why == nil:
-		d.why = fmt.Errorf("%w: %s", ErrCalledOff, why)
-		d.off(d.why)
+	case d.why != nil:
+		return d.why
 	}
+	d.why = fmt.Errorf("%w: %s", ErrCalledOff, why)
+	d.off(d.why)
 	return nil
 }
 
