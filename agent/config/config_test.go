@@ -152,6 +152,107 @@ func TestWhole(t *testing.T) {
 	again(t, got)
 }
 
+// kinds has a step of each kind, with everything it takes.
+const kinds = `
+shutdown:
+  command: [/usr/local/sbin/off]
+  power_off: {timeout: 20s, grace: 90s, expect: 40s, second: [/usr/local/sbin/off2], forced: [/usr/local/sbin/off3, now]}
+  point_of_no_return: db
+  wake: false
+  steps:
+    - {name: warn, wall: "going down\n\tnow", after: []}
+    - {name: tell, notify: "the way down has begun", after: []}
+    - {name: all, libvirt: , after: [warn, tell]}
+    - {name: vms, libvirt: {domains: [a b, c], uri: "qemu+ssh://root@kvm2/system", destroy_after: 30s, virsh: virsh}, after: [warn]}
+    - {name: some, libvirt: {except: [firewall]}}
+    - {name: guests, proxmox: {guests: [100, 101], stop_after: 20s, qm: /usr/sbin/qm, pct: pct}}
+    - {name: pve, proxmox: {except: [102]}}
+    - {name: short, containers: docker}
+    - {name: web, containers: {engine: podman, names: [web, cache], grace: 10s}, retries: 2, retry_wait: 5s}
+    - {name: rest, containers: {engine: docker, except: [proxy]}}
+    - {name: db, unit: postgresql.service, expect: 30s}
+    - {name: drain, command: [/usr/local/sbin/drain, -a], undo: [/usr/local/sbin/undrain], user: drain, once: true}
+    - {name: hook, http: "https://bob:hunter2@nas/x", once: false}
+    - name: api
+      http:
+        url: https://nas/x
+        method: PUT
+        headers: {x-api-key: s3cret, accept: application/json}
+        body: '{"a": "b"}'
+        token_file: token
+        ca_file: /etc/dodai/nas.pem
+        status: [200, 204]
+        check: https://bob:hun@ter2@nas/version
+        undo: {url: http://nas/y, method: DELETE}
+    - {name: off, wait_for: [nas:22, "[::1]:443"]}
+    - {name: silent, wait_for: {peers: [nas:22], for: 5s}}
+    - {name: nas, ssh: {host: "nas:2222", user: root, key_file: key, known_hosts: known, command: poweroff, undo: "true", gone_is_done: true, connect_timeout: 5s}}
+    - {name: blade, redfish: {address: "https://bmc", user: dodai, password_file: redfish.password, system: "1", ca_file: bmc.pem, force_after: 30s}}
+    - {name: node, ipmi: {address: "192.0.2.30:623", user: dodai, password_file: ipmi.password, cipher: 3, force_after: 30s}}
+`
+
+func TestKinds(t *testing.T) {
+	got, err := parse(kinds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	minute := Duration(time.Minute)
+	step := func(name string, after []string, do Do) Step {
+		return Step{Name: name, Do: do, After: after, Timeout: minute, OnFailure: Continue}
+	}
+	half, ten, five := Duration(30*time.Second), Duration(10*time.Second), Duration(5*time.Second)
+	want := Shutdown{
+		Need: Duration(2 * time.Minute), Reserve: minute, Command: []string{"/usr/local/sbin/off"}, NoReturn: "db",
+		PowerOff: PowerOff{Timeout: 2 * ten, Grace: 3 * half, Expect: 4 * ten, Second: []string{"/usr/local/sbin/off2"}, Forced: []string{"/usr/local/sbin/off3", "now"}},
+		Steps: []Step{
+			step("warn", []string{}, Do{Wall: "going down\n\tnow"}),
+			step("tell", []string{}, Do{Notify: "the way down has begun"}),
+			step("all", []string{"warn", "tell"}, Do{Libvirt: &Libvirt{}}),
+			step("vms", []string{"warn"}, Do{Libvirt: &Libvirt{Domains: []string{"a b", "c"}, URI: "qemu+ssh://root@kvm2/system", Destroy: half, Virsh: "virsh"}}),
+			step("some", nil, Do{Libvirt: &Libvirt{Except: []string{"firewall"}}}),
+			step("guests", nil, Do{Proxmox: &Proxmox{Guests: []string{"100", "101"}, Stop: 2 * ten, QM: "/usr/sbin/qm", PCT: "pct"}}),
+			step("pve", nil, Do{Proxmox: &Proxmox{Except: []string{"102"}}}),
+			step("short", nil, Do{Containers: &Containers{Engine: "docker"}}),
+			step("web", nil, Do{Containers: &Containers{Engine: "podman", Names: []string{"web", "cache"}, Grace: ten}}),
+			step("rest", nil, Do{Containers: &Containers{Engine: "docker", Except: []string{"proxy"}}}),
+			step("db", nil, Do{Unit: "postgresql.service"}),
+			step("drain", nil, Do{Command: []string{"/usr/local/sbin/drain", "-a"}}),
+			step("hook", nil, Do{HTTP: &HTTP{URL: "https://bob:hunter2@nas/x"}}),
+			step("api", nil, Do{HTTP: &HTTP{
+				URL: "https://nas/x", Method: "PUT", Headers: map[string]string{"X-Api-Key": "s3cret", "Accept": "application/json"}, Body: `{"a": "b"}`,
+				TokenFile: "token", CAFile: "/etc/dodai/nas.pem", Status: []int{200, 204}, Check: "https://bob:hun@ter2@nas/version",
+				Undo: &HTTP{URL: "http://nas/y", Method: "DELETE"},
+			}}),
+			step("off", nil, Do{WaitFor: &WaitFor{Peers: []string{"nas:22", "[::1]:443"}}}),
+			step("silent", nil, Do{WaitFor: &WaitFor{Peers: []string{"nas:22"}, For: five}}),
+			step("nas", nil, Do{SSH: &SSH{Host: "nas:2222", User: "root", KeyFile: "key", KnownHosts: "known", Command: "poweroff", Undo: "true", Connect: five, Gone: true}}),
+			step("blade", nil, Do{Redfish: &Redfish{Address: "https://bmc", User: "dodai", PasswordFile: "redfish.password", System: "1", CAFile: "bmc.pem", ForceAfter: half}}),
+			step("node", nil, Do{IPMI: &IPMI{Address: "192.0.2.30:623", User: "dodai", PasswordFile: "ipmi.password", Cipher: 3, ForceAfter: half}}),
+		},
+	}
+	web, db, drain, hook := &want.Steps[8], &want.Steps[10], &want.Steps[11], &want.Steps[12]
+	web.Retries, web.RetryWait, db.Expect = 2, five, half
+	drain.Undo, drain.User, drain.Once, hook.Once = []string{"/usr/local/sbin/undrain"}, "drain", new(true), new(false)
+	if diff := cmp.Diff(want, got.Shutdown); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	again(t, got)
+}
+
+// TestWaitsForNothing: an empty list is another thing than none.
+func TestWaitsForNothing(t *testing.T) {
+	for after, want := range map[string][]string{"": nil, ", after: []": {}, ", after: [a]": {"a"}} {
+		c, err := parse("shutdown: {steps: [{name: a, unit: a.service}, {name: b, unit: b.service" + after + "}]}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Shutdown.Steps[1].After; !cmp.Equal(got, want) {
+			t.Errorf("%q is read as %#v, want %#v", after, got, want)
+		}
+		again(t, c)
+	}
+}
+
 // again checks that a configuration spelled out reads the same.
 func again(t *testing.T, c *Config) {
 	t.Helper()
@@ -204,6 +305,7 @@ var hasPosition = regexp.MustCompile(`^f:[1-9][0-9]*:[1-9][0-9]*: .`)
 
 func FuzzParse(f *testing.F) {
 	f.Add(whole)
+	f.Add(kinds)
 	for _, c := range mistakes {
 		if len(c.in) < 1000 {
 			f.Add(c.in)
@@ -286,6 +388,40 @@ func TestJSONMasksSecrets(t *testing.T) {
 	if c.PSUs[0].Options["password"] != "s3cret" {
 		t.Error("masking changed the configuration itself")
 	}
+}
+
+func TestJSONMasksSecretsOfSteps(t *testing.T) {
+	c, err := parse(kinds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := c.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"hunter2", "s3cret", "ter2", "bob"} {
+		if strings.Contains(string(text), secret) {
+			t.Errorf("JSON shows %q:\n%s", secret, text)
+		}
+	}
+	for _, shown := range []string{`"X-Api-Key":"********"`, `"Accept":"application/json"`, `"url":"https://********@nas/x"`, `"password_file":"ipmi.password"`, `"uri":"qemu+ssh://root@kvm2/system"`} {
+		if !strings.Contains(string(text), shown) {
+			t.Errorf("JSON lacks %s:\n%s", shown, text)
+		}
+	}
+	if h := c.Shutdown.Steps[13].HTTP; h.Headers["X-Api-Key"] != "s3cret" || c.Shutdown.Steps[12].HTTP.URL != "https://bob:hunter2@nas/x" {
+		t.Error("masking changed the configuration itself")
+	}
+}
+
+// TestSpellDelete: the one control character that JSON writes as it is, and plain text
+// must not have.
+func TestSpellDelete(t *testing.T) {
+	c, err := parse(`shutdown: {steps: [{name: a, command: ["a\x7fb"]}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again(t, c)
 }
 
 func TestEveryPolicyKeyHasALimit(t *testing.T) {

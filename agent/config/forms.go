@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -40,7 +41,10 @@ func (d *decoder) message(where, example string, into *string) reader {
 func (d *decoder) words(where, want, example string, form func(string) bool, into *[]string) reader {
 	return func(n ast.Node) {
 		d.list(where, example, func(item ast.Node) {
-			s, ok := d.scalar(item, "an item of "+where, want, example)
+			s, ok := peer(item)
+			if !ok {
+				s, ok = d.scalar(item, "an item of "+where, want, example)
+			}
 			switch {
 			case !ok:
 			case !form(s):
@@ -55,6 +59,23 @@ func (d *decoder) words(where, want, example string, form func(string) bool, int
 			d.problem(nodeAt(n), where+" is empty", "a list with at least one item", example)
 		}
 	}
+}
+
+// peer returns nas:22, which the parser takes for a key with a value where it stands in a
+// list that stands in braces. Nothing that is meant so lacks the blank.
+func peer(n ast.Node) (string, bool) {
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 1 && !m.IsFlowStyle {
+		n = m.Values[0]
+	}
+	pair, ok := n.(*ast.MappingValueNode)
+	if !ok || pair.Value == nil {
+		return "", false
+	}
+	key, value := pair.Key.GetToken(), pair.Value.GetToken()
+	if _, number := pair.Value.(*ast.IntegerNode); !number || at(value) != (position{at(key).line, at(key).column + utf8.RuneCountInString(key.Value) + 1}) {
+		return "", false
+	}
+	return key.Value + ":" + value.Value, true
 }
 
 // argument reports whether s can stand in a command line as a name: what begins with a

@@ -22,8 +22,20 @@ var places = []place{
 	{"ups", "ups: [{name: room, driver: nut}, {%s%s}]", "name: u, driver: megatec, port: /dev/x, ", map[string]string{"address": "name: u, driver: snmp, "}},
 	{"wiring", "ups: [{name: u1, driver: nut}]\nwiring: [{%s%s}]", `psu: "1", ups: u1, `, nil},
 	{"host", "host: {%s%s}", "", nil},
-	{"shutdown", "shutdown: {%s%s}", "", nil},
-	{"steps", "shutdown: {steps: [{%s%s}]}", "name: s, unit: a.service, ", map[string]string{"command": "name: s, "}},
+	{"shutdown", "shutdown: {%s%s}", "", map[string]string{"point_of_no_return": "steps: [{name: db, unit: a.service}], "}},
+	{"power_off", "shutdown: {command: [a], power_off: {%s%s}}", "", nil},
+	{"boot_hold", "boot_hold: {%s%s}", "", nil},
+	{"steps", "shutdown: {steps: [{name: guests, unit: g.service}, {%s%s}]}", "name: s, unit: a.service, ", alone(
+		"command", "libvirt", "proxmox", "containers", "wall", "notify", "http", "wait_for", "ssh", "redfish", "ipmi")},
+	{"libvirt", "shutdown: {steps: [{name: s, libvirt: {%s%s}}]}", "", nil},
+	{"proxmox", "shutdown: {steps: [{name: s, proxmox: {%s%s}}]}", "", nil},
+	{"containers", "shutdown: {steps: [{name: s, containers: {%s%s}}]}", "engine: podman, ", nil},
+	{"http", "shutdown: {steps: [{name: s, http: {%s%s}}]}", "url: https://nas/, ", nil},
+	{"undo", "shutdown: {steps: [{name: s, http: {url: https://nas/, undo: {%s%s}}}]}", "url: https://nas/, ", nil},
+	{"wait_for", "shutdown: {steps: [{name: s, wait_for: {%s%s}}]}", "peers: [nas:22], ", nil},
+	{"ssh", "shutdown: {steps: [{name: s, ssh: {%s%s}}]}", "host: nas, key_file: /etc/dodai/id, command: off, ", nil},
+	{"redfish", "shutdown: {steps: [{name: s, redfish: {%s%s}}]}", "address: https://bmc, user: a, ", nil},
+	{"ipmi", "shutdown: {steps: [{name: s, ipmi: {%s%s}}]}", "address: bmc, user: a, ", nil},
 	{"early", "shutdown: {steps: [{name: s, unit: a.service, early: {%s%s}}]}", "", nil},
 	{"policy", "policy: {%s%s}", "", nil},
 	{"hooks", "hooks: [{%s%s}]", "on: [mains_lost], command: [a], ", nil},
@@ -31,6 +43,15 @@ var places = []place{
 	{"journal", "journal: {%s%s}", "", nil},
 	{"drills", "drills: [{%s%s}]", "name: d, scenario: mains_loss, ", nil},
 	{"objectives", "drills: [{name: d, scenario: mains_loss, objectives: {%s%s}}]", "", nil},
+}
+
+// alone is for keys that are what a step does: no other can stand beside them.
+func alone(kinds ...string) map[string]string {
+	other := map[string]string{"user": "name: s, command: [a], "}
+	for _, kind := range kinds {
+		other[kind] = "name: s, "
+	}
+	return other
 }
 
 // with is a file in which line stands at the place, in the company that key wants.
@@ -92,7 +113,7 @@ func TestExamplesAreTaken(t *testing.T) {
 
 func (p place) wrongShape(t *testing.T, key string) {
 	t.Helper()
-	for _, value := range []string{"{a: b}", "[[b]]"} {
+	for _, value := range []string{"{a: b}", "[[b]]", "x"} {
 		_, err := parse(p.with(key, key+": "+value))
 		found, _ := err.(Problems)
 		i := 0
@@ -119,6 +140,20 @@ func TestRequired(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"ups: [{port: /dev/x}]", `a device in ups without "name"; a device in ups without "driver"`},
 		{"shutdown: {steps: [{unit: a.service}]}", `a step without "name"`},
+		{"shutdown: {steps: [{name: s, containers: {}}]}", `containers without "engine"`},
+		{"shutdown: {steps: [{name: s, http: }]}", `http without "url"`},
+		{"shutdown: {steps: [{name: s, http: {url: https://nas/, undo: {method: PUT}}}]}", `undo without "url"`},
+		{"shutdown: {steps: [{name: s, wait_for: {for: 5s}}]}", `wait_for without "peers"`},
+		{"shutdown: {steps: [{name: s, ssh: {}}]}", `ssh without "host"; ssh without "key_file"; ssh without "command"`},
+		{"shutdown: {steps: [{name: s, redfish: {system: a}}]}", `redfish without "address"`},
+		{"shutdown: {steps: [{name: s, ipmi: {cipher: 3}}]}", `ipmi without "address"`},
+		{"shutdown: {steps: [{name: s, ssh: x}]}", "ssh is a text"},
+		{"shutdown: {steps: [{name: s, libvirt: x}]}", "libvirt is a text"},
+		{"shutdown: {steps: [{name: s, containers: }]}", `containers without "engine"`},
+		{"shutdown: {steps: [{name: s, wait_for: []}]}", "wait_for is empty"},
+		{"shutdown: {steps: [{name: s, libvirt: {domains: }}]}", "domains is empty"},
+		{"shutdown: {steps: [{name: s, http: {url: https://nas/, status: []}}]}", "status is empty"},
+		{"shutdown: {steps: [{name: s, unit: a.service, after: }]}", "after has no value"},
 		{"hooks: [{timeout: 1s}]", `a hook without "on"; a hook without "command"`},
 		{"drills: [{level: full}]", `a drill without "name"; a drill without "scenario"`},
 		{"shutdown: {steps: [x]}", "steps is a text"},
@@ -150,6 +185,9 @@ func TestRequired(t *testing.T) {
 // TestLimits has for each value what is just right and what is just wrong.
 func TestLimits(t *testing.T) {
 	const step, early = "shutdown: {steps: [{name: s, unit: a.service, %s}]}", "shutdown: {steps: [{name: s, unit: a.service, early: {%s}}]}"
+	const libvirt, proxmox = "shutdown: {steps: [{name: s, timeout: 1d, libvirt: {%s}}]}", "shutdown: {steps: [{name: s, timeout: 1d, proxmox: {%s}}]}"
+	const http, ssh = "shutdown: {steps: [{name: s, http: {url: https://nas/, %s}}]}", "shutdown: {steps: [{name: s, ssh: {host: nas, key_file: /k, command: off, %s}}]}"
+	const sshOf, ipmi = "shutdown: {steps: [{name: s, ssh: {key_file: /k, command: off, %s}}]}", "shutdown: {steps: [{name: s, timeout: 1d, ipmi: {%s}}]}"
 	const objective = "drills: [{name: d, scenario: mains_loss, objectives: {%s}}]"
 	long := strings.Repeat("u", 256)
 	for _, c := range []struct {
@@ -159,6 +197,32 @@ func TestLimits(t *testing.T) {
 		{"shutdown: {%s}", "reserve", "0s 1d", "-1ms 86401s", "a duration from 0s to 1d, for example 60s"},
 		{step, "timeout", "100ms 1d", "99ms 86401s", "a duration from 100ms to 1d, for example 60s"},
 		{step, "expect", "0s 1d", "-1s 86401s", "a duration from 0s to 1d, for example 20s"},
+		{step, "retries", "0 20", "-1 21 007", "a number from 0 to 20, for example 2"},
+		{step, "retry_wait", "0s 1h", "-1s 61m", "a duration from 0s to 1h, for example 2s"},
+		{"shutdown: {power_off: {%s}}", "timeout", "100ms 1h", "99ms 61m", "a duration from 100ms to 1h, for example 15s"},
+		{"shutdown: {power_off: {%s}}", "grace", "1s 1h", "999ms 61m", "a duration from 1s to 1h, for example 60s"},
+		{"shutdown: {power_off: {%s}}", "expect", "1s 1h", "999ms 61m", "a duration from 1s to 1h, for example 30s"},
+		{"boot_hold: {%s}", "rank", "0 1000", "-1 1001", "a number from 0 to 1000, for example 1"},
+		{"boot_hold: {%s}", "stagger", "0s 1h", "-1s 61m", "a duration from 0s to 1h, for example 30s"},
+		{"boot_hold: {%s}", "limit", "0s 1d", "-1s 25h", "a duration from 0s to 1d, for example 15m"},
+		{libvirt, "destroy_after", "1s 1439m", "999ms 25h", "a duration from 1s to 1d, for example 45s"},
+		{libvirt, "uri", "qemu:///system qemu+ssh://root@kvm2/system test:///default", `qemu: "" -c://x qemu:/system`, `a URI of libvirt without a password, for example "qemu:///system"`},
+		{libvirt, "virsh", "virsh /opt/bin/virsh", "bin/virsh ./virsh -c /opt/", "a program, by its name or its absolute path, for example /usr/bin/virsh"},
+		{proxmox, "stop_after", "1s 1439m", "999ms 25h", "a duration from 1s to 1d, for example 45s"},
+		{proxmox, "qm", "qm /usr/sbin/qm", "sbin/qm", "a program, by its name or its absolute path, for example /usr/sbin/qm"},
+		{proxmox, "pct", "pct /usr/sbin/pct", "sbin/pct", "a program, by its name or its absolute path, for example /usr/sbin/pct"},
+		{"shutdown: {steps: [{name: s, timeout: 1d, containers: {%s}}]}", "engine", "docker podman /opt/bin/podman", "lxc bin/docker -x", "docker, podman, or the absolute path of one of them, for example docker"},
+		{"shutdown: {steps: [{name: s, timeout: 1d, containers: {engine: docker, %s}}]}", "grace", "1s 1439m", "0s 25h", "a duration from 1s to 1d, for example 20s"},
+		{"shutdown: {steps: [{name: s, http: {%s}}]}", "url", `https://nas http://nas:65535/x?a=b "https://[::1]:1/" HTTPS://a_b.example./`, "nas ftp://nas/ https:// https://nas:0 https://nas:99999/ https:nas https://-a/ http:///x", `a URL that begins with https:// or http://, for example "https://nas.example/api/shutdown"`},
+		{http, "check", "https://nas", "nas", `a URL that begins with https:// or http://, for example "https://nas.example/api/version"`},
+		{http, "method", "GET PATCH OPTIONS", "get TRACE", "one of POST, PUT, PATCH, DELETE, GET, HEAD, OPTIONS, for example POST"},
+		{"shutdown: {steps: [{name: s, timeout: 1d, wait_for: {peers: [nas:22], %s}}]}", "for", "1s 1439m", "0s 25h", "a duration from 1s to 1d, for example 5s"},
+		{sshOf, "host", `nas nas:22 192.0.2.1 "::1" "[::1]:22" "fe80::1%eth0" a_b.`, `a@nas -p nas:0 nas:ssh nas:65536 "[::1" a..b- a/b`, "a name or an address, :port behind it where it is not the usual one, for example nas"},
+		{ssh, "connect_timeout", "100ms 1h", "99ms 61m", "a duration from 100ms to 1h, for example 5s"},
+		{ipmi, "address", `bmc "bmc:623" "[::1]:623"`, "bmc:x", `a name or an address, :port behind it where it is not the usual one, for example "192.0.2.30:623"`},
+		{"shutdown: {steps: [{name: s, timeout: 1d, ipmi: {address: bmc, %s}}]}", "cipher", "3 17", "0 1 18", "17 or 3, for example 17"},
+		{"shutdown: {steps: [{name: s, timeout: 1d, ipmi: {address: bmc, %s}}]}", "force_after", "1s 1439m", "999ms 25h", "a duration from 1s to 1d, for example 45s"},
+		{"shutdown: {steps: [{name: s, timeout: 1d, redfish: {address: https://bmc, %s}}]}", "force_after", "1s 1439m", "999ms 25h", "a duration from 1s to 1d, for example 45s"},
 		{early, "on_battery", "0s 1d", "-1s 86401s", "a duration from 0s to 1d, for example 60s"},
 		{early, "below_margin", "0s 1d", "-1s 86401s", "a duration from 0s to 1d, for example 60s"},
 		{early, "below_charge_pct", "1 100", "0.99 100.1", "a number of percent from 1 to 100, for example 80"},

@@ -58,13 +58,11 @@ func (d *decoder) request(n ast.Node, where string, h *HTTP, withUndo bool) {
 	if withUndo {
 		fields = append(fields, field{"undo", `undo: {url: "https://nas.example/api/start"}`, func(n ast.Node) {
 			h.Undo = &HTTP{}
-			d.request(n, "undo of http", h.Undo, false)
+			d.request(n, "undo", h.Undo, false)
 		}})
 	}
 	seen := d.object(n, where, fields)
-	if !isScalar(n) {
-		d.required(n, where, seen, "url", "url: "+urlExample)
-	}
+	d.required(n, where, seen, "url", "url: "+urlExample)
 	d.userInURL(urls["url"], h.URL)
 	d.userInURL(urls["check"], h.Check)
 	d.requestSecrets(h, seen)
@@ -90,7 +88,6 @@ func (d *decoder) userInURL(at position, address string) {
 	if err != nil || u.User == nil {
 		return
 	}
-	d.inline = at
 	d.warn(at, "a user or password in the URL "+maskURL(address), "a token in a file of its own", "token_file: /etc/dodai/nas.token")
 }
 
@@ -153,9 +150,7 @@ func (d *decoder) waitFor(do *Do) reader {
 			{"peers", "peers: " + example, d.words("peers", want, example, isHostPort, &w.Peers)},
 			d.inStep("for", "5s", &w.For),
 		})
-		if !isScalar(n) {
-			d.required(n, "wait_for", seen, "peers", "peers: "+example)
-		}
+		d.required(n, "wait_for", seen, "peers", "peers: "+example)
 	}
 }
 
@@ -163,6 +158,10 @@ func (d *decoder) ssh(do *Do) reader {
 	return func(n ast.Node) {
 		s := &SSH{}
 		do.SSH = s
+		if isScalar(n) {
+			d.problem(nodeAt(n), "ssh is "+describe(n), "keys and values", "{host: nas, key_file: /etc/dodai/id_ed25519, command: sudo -n /sbin/poweroff}")
+			return
+		}
 		seen := d.object(n, "ssh", []field{
 			{"host", "host: nas", d.hostMaybePort("host", "nas", &s.Host)},
 			{"user", "user: dodai", d.text("user", "dodai", &s.User)},
@@ -173,11 +172,9 @@ func (d *decoder) ssh(do *Do) reader {
 			{"connect_timeout", "connect_timeout: 5s", d.duration("connect_timeout", 100*time.Millisecond, time.Hour, "5s", &s.Connect)},
 			{"gone_is_done", "gone_is_done: true", d.truth("gone_is_done", &s.Gone)},
 		})
-		if !isScalar(n) {
-			d.required(n, "ssh", seen, "host", "host: nas")
-			d.required(n, "ssh", seen, "key_file", "key_file: /etc/dodai/id_ed25519")
-			d.required(n, "ssh", seen, "command", "command: sudo -n /sbin/poweroff")
-		}
+		d.required(n, "ssh", seen, "host", "host: nas")
+		d.required(n, "ssh", seen, "key_file", "key_file: /etc/dodai/id_ed25519")
+		d.required(n, "ssh", seen, "command", "command: sudo -n /sbin/poweroff")
 	}
 }
 
@@ -197,9 +194,7 @@ func (d *decoder) redfish(do *Do) reader {
 			{"ca_file", "ca_file: /etc/dodai/bmc.pem", d.publicFile("ca_file", "/etc/dodai/bmc.pem", &r.CAFile)},
 			d.inStep("force_after", "45s", &r.ForceAfter),
 		})
-		if !isScalar(n) {
-			d.required(n, "redfish", seen, "address", `address: "https://192.0.2.30"`)
-		}
+		d.required(n, "redfish", seen, "address", `address: "https://192.0.2.30"`)
 		if u, err := url.Parse(r.Address); err == nil && u.User != nil {
 			d.problem(address, "a user or password in the address "+maskURL(r.Address), "user and password_file", "{user: dodai, password_file: /etc/dodai/bmc.password}")
 		}
@@ -210,8 +205,21 @@ func (d *decoder) redfish(do *Do) reader {
 	}
 }
 
-// ciphers are the cipher suites that the driver ipmi has.
-var ciphers = []string{"17", "3"}
+// cipher reads one of the cipher suites that the driver ipmi has.
+func (d *decoder) cipher(into *int) reader {
+	return func(n ast.Node) {
+		s, ok := d.scalar(n, "cipher", "17 or 3", "17")
+		switch {
+		case !ok:
+		case s == "17":
+			*into = 17
+		case s == "3":
+			*into = 3
+		default:
+			d.problem(nodeAt(n), fmt.Sprintf("cipher is %q", s), "17 or 3", "17")
+		}
+	}
+}
 
 func (d *decoder) ipmi(do *Do) reader {
 	return func(n ast.Node) {
@@ -221,16 +229,10 @@ func (d *decoder) ipmi(do *Do) reader {
 			{"address", `address: "192.0.2.30:623"`, d.hostMaybePort("address", `"192.0.2.30:623"`, &b.Address)},
 			{"user", "user: dodai", d.text("user", "dodai", &b.User)},
 			{"password_file", "password_file: /etc/dodai/bmc.password", d.secretKept("password_file", "/etc/dodai/bmc.password", &b.PasswordFile)},
-			{"cipher", "cipher: 17", d.choice("cipher", ciphers, func(s string) {
-				if b.Cipher = 17; s == "3" {
-					b.Cipher = 3
-				}
-			})},
+			{"cipher", "cipher: 17", d.cipher(&b.Cipher)},
 			d.inStep("force_after", "45s", &b.ForceAfter),
 		})
-		if !isScalar(n) {
-			d.required(n, "ipmi", seen, "address", `address: "192.0.2.30:623"`)
-		}
+		d.required(n, "ipmi", seen, "address", `address: "192.0.2.30:623"`)
 		d.login(seen)
 	}
 }

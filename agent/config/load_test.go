@@ -111,7 +111,7 @@ func TestSecretBesideTheFile(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	open := write(t, "password", "s3cret", 0o644)
+	open, closed, nothing := write(t, "password", "s3cret", 0o644), write(t, "password", "s3cret", 0o600), write(t, "password", "\n", 0o600)
 	plain := write(t, "plain.sh", "#!/bin/sh", 0o644)
 	const inline = "psus:\n  - {name: bmc, driver: ipmi, options: {password: s3cret}}\n"
 	for _, c := range []struct {
@@ -130,6 +130,21 @@ func TestWarnings(t *testing.T) {
 		{"one that is not in PATH", `hooks: [{on: [mains_lost], command: [nosuch-notify]}]`, 0o600, []string{"f:1:38: command runs nosuch-notify, which is not found"}},
 		{"one that is not executable", `shutdown: {command: ["` + plain + `"]}`, 0o600, []string{"f:1:22: command runs " + plain + ", which is not executable: want a program that can be run, for example chmod 755 " + plain}},
 		{"a step's and its undoing", `shutdown: {steps: [{name: a, command: [/nosuch/a], undo: [/nosuch/b]}]}`, 0o600, []string{"f:1:40: command runs /nosuch/a, which", "f:1:59: undo runs /nosuch/b, which"}},
+		{"the programs of kinds", `shutdown: {steps: [{name: a, libvirt: {virsh: nosuch-virsh}}, {name: b, containers: /nosuch/docker}]}`, 0o600, []string{"f:1:47: virsh runs nosuch-virsh, which is not found", "f:1:86: containers runs /nosuch/docker, which is not found"}},
+		{"files that are there", "shutdown: {steps: [{name: a, http: {url: https://nas/, token_file: " + closed + ", ca_file: " + closed + "}}, {name: b, ssh: {host: h, key_file: " + closed + ", command: c}}]}", 0o600, nil},
+		{"a token that everybody can read", "shutdown: {steps: [{name: a, http: {url: https://nas/, token_file: " + open + "}}]}", 0o600, []string{"f:1:68: " + open + " can be read by everybody on this host: want mode 0600, for example chmod 600 " + open}},
+		{"a key that everybody can read", "shutdown: {steps: [{name: a, ssh: {host: h, key_file: " + open + ", command: c}}]}", 0o600, []string{"f:1:55: " + open + " can be read by everybody"}},
+		{"files that are not there", "shutdown: {steps: [{name: a, ssh: {host: h, key_file: /nosuch/key, known_hosts: /nosuch/hosts, command: c}}, {name: b, ipmi: {address: b, user: u, password_file: /nosuch/p}}]}", 0o600, []string{
+			"f:1:55: key_file is /nosuch/key: no such file or directory: want a file that the agent can read when the step runs", "f:1:81: known_hosts is /nosuch/hosts: no such", "f:1:162: password_file is /nosuch/p: no such"}},
+		{"an empty password", "shutdown: {steps: [{name: b, redfish: {address: https://b, user: u, password_file: " + nothing + "}}]}", 0o600, []string{"f:1:84: password_file is " + nothing + ": " + nothing + " is empty"}},
+		{"a password in a URL", "shutdown: {steps: [{name: a, http: 'https://bob:s3cret@nas/'}]}", 0o600, []string{"f:1:36: a user or password in the URL https://********@nas/: want a token in a file of its own"}},
+		{"a token over http", "shutdown: {steps: [{name: a, http: {url: http://nas/, token_file: " + closed + "}}]}", 0o600, []string{"f:1:55: a token for a URL of http"}},
+		{"a certificate for http", "shutdown: {steps: [{name: a, http: {url: http://nas/, ca_file: " + open + "}}]}", 0o600, []string{"f:1:55: ca_file for a URL of http"}},
+		{"a password over http", "shutdown: {steps: [{name: a, redfish: {address: http://b, user: u, password_file: " + closed + "}}]}", 0o600, []string{"f:1:68: a password for an address of http"}},
+		{"a header with a secret", "shutdown: {steps: [{name: a, http: {url: https://nas/, headers: {x-token: t}}}]}", 0o644, []string{"f:1:75: a password in a file that everybody"}},
+		{"a header without one", "shutdown: {steps: [{name: a, http: {url: https://nas/, headers: {accept: t}}}]}", 0o644, nil},
+		{"early for good", "shutdown: {steps: [{name: a, command: [/bin/true], early: {on_battery: 1m}}]}", 0o600, []string{"f:1:52: early step a cannot be undone: it stays as it is when the mains return: want an undo"}},
+		{"early and back", "shutdown: {steps: [{name: a, command: [/bin/true], undo: [/bin/true], early: {on_battery: 1m}}, {name: b, unit: b.service, early: {on_battery: 1m}}]}", 0o600, nil},
 		{"a program beside the agent", `hooks: [{on: [mains_lost], command: [./notify]}]`, 0o600, []string{"f:1:38: command runs ./notify, which depends on the folder"}},
 		{"a relative port", `ups: [{name: a, driver: megatec, port: ttyS0}]`, 0o600, []string{"f:1:40: port of a is ttyS0, which depends on the folder the agent is started in: want an absolute path"}},
 		{"a relative port among the options", `ups: [{name: a, driver: megatec, options: {port: ttyS0}}]`, 0o600, []string{"f:1:50: port of a is ttyS0"}},
@@ -171,5 +186,27 @@ func TestScenarioFile(t *testing.T) {
 	}
 	if c, err := parse("drills: [{name: d, scenario: ./none}]"); err != nil || c.Drills[0].Scenario != "./none" {
 		t.Errorf("Parse looked for a file: %+v, %v", c, err)
+	}
+}
+
+// TestFilesOfSteps: the agent works in another folder than the one they are named from.
+func TestFilesOfSteps(t *testing.T) {
+	path := write(t, "dodai.yaml", kinds, 0o600)
+	c, err := load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(filepath.Dir(path), name) }
+	steps := map[string]Step{}
+	for _, s := range c.Shutdown.Steps {
+		steps[s.Name] = s
+	}
+	for got, want := range map[string]string{
+		steps["api"].HTTP.TokenFile: in("token"), steps["api"].HTTP.CAFile: "/etc/dodai/nas.pem", steps["nas"].SSH.KeyFile: in("key"), steps["nas"].SSH.KnownHosts: in("known"),
+		steps["blade"].Redfish.PasswordFile: in("redfish.password"), steps["blade"].Redfish.CAFile: in("bmc.pem"), steps["node"].IPMI.PasswordFile: in("ipmi.password"),
+	} {
+		if got != want {
+			t.Errorf("file %s, want %s", got, want)
+		}
 	}
 }

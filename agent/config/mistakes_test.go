@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ var mistakes = []struct {
 	// Keys.
 	{"unknown section", "pollicy: {}", []string{`f:1:1: unknown key "pollicy" in the file (did you mean "policy"?): want one of ups, arrays,`}},
 	{"unknown key", "ups:\n  - name: u1\n    drivr: megatec", []string{`f:2:5: a device in ups without "driver": want driver, for example driver: megatec`,
-		`f:3:5: unknown key "drivr" in ups (did you mean "driver"?): want one of name, driver, port, address, options, poll, fed_by, for example driver: megatec`}},
+		`f:3:5: unknown key "drivr" in ups (did you mean "driver"?): want one of name, driver, port, address, options, poll, fed_by, killpower, for example driver: megatec`}},
 	{"key like no other", "xyzzy: 1", []string{`f:1:1: unknown key "xyzzy" in the file: want one of`}},
 	{"key twice", "mode: observe\nmode: armed", []string{`f:2:1: key "mode" again, after line 1: want each key once`}},
 	{"need in policy", "policy: {need_s: 180}", []string{`f:1:10: unknown key "need_s" in policy: want shutdown.need instead, for example shutdown: {need: 120s, reserve: 60s}`}},
@@ -132,7 +133,7 @@ var mistakes = []struct {
 	{"hook for ever", "hooks: [{on: [mains_lost], command: [a], timeout: 2d}]", []string{`f:1:51: timeout is "2d": want a duration from 100ms to 1h`}},
 
 	// The plan.
-	{"step does nothing", "shutdown: {steps: [{name: db}]}", []string{`f:1:20: step db does nothing: want a command or a unit`}},
+	{"step does nothing", "shutdown: {steps: [{name: db}]}", []string{`f:1:20: step db does nothing: want one of command, unit, libvirt, proxmox, containers, wall, notify, http, wait_for, ssh, redfish, ipmi, for example unit: postgresql.service`}},
 	{"step does both", "shutdown: {steps: [{name: db, command: [a], unit: b.service}]}", []string{`f:1:45: step db with both command and unit: want one of them`}},
 	{"step twice", "shutdown: {steps: [{name: db, unit: a.service}, {name: db, unit: b.service}]}", []string{`f:1:50: step "db" again`}},
 	{"unit without a type", "shutdown: {steps: [{name: db, unit: postgresql}]}", []string{`f:1:37: unit is "postgresql": want the name of a systemd unit with its type, for example postgresql.service`}},
@@ -140,6 +141,63 @@ var mistakes = []struct {
 	{"early without a condition", "shutdown: {steps: [{name: db, unit: a.service, early: {}}]}", []string{`f:1:55: early without a condition: want on_battery, below_margin or below_charge_pct`}},
 	{"step that is called as the power-off", "shutdown: {steps: [{name: power_off, unit: a.service}]}", []string{`f:1:21: step power_off, which is the last step's own name: want another name`}},
 	{"on_failure", "shutdown: {steps: [{name: db, unit: a.service, on_failure: abort}]}", []string{`f:1:60: on_failure is "abort": want one of continue, stop`}},
+
+	{"two kinds", "shutdown: {steps: [{name: db, libvirt: {}, wait_for: [nas:22]}]}", []string{`f:1:44: step db with both libvirt and wait_for: want one of them`}},
+	{"kind with a slip", "shutdown: {steps: [{name: db, libvrt: {}}]}", []string{`f:1:20: step db does nothing`, `f:1:31: unknown key "libvrt" in steps (did you mean "libvirt"?): want one of name, after,`}},
+	{"user for a unit", "shutdown: {steps: [{name: db, unit: a.service, user: x}]}", []string{`f:1:48: user for a step without a command: want user beside command or undo`}},
+	{"zero byte for a program", `shutdown: {steps: [{name: db, command: [a, "b\0"]}]}`, []string{`f:1:44: an item of command is "b\x00": want a text without a zero byte`}},
+	{"201 steps", "shutdown: {steps: [" + strings.Repeat("{name: s},", 200) + "\n{name: t}]}", []string{`f:2:1: 201 steps: want at most 200`}},
+	{"half a retry", "shutdown: {steps: [{name: a, unit: a.service, retries: 1.5}]}", []string{`f:1:56: retries is 1.5: want a whole number, for example 2`}},
+
+	// What the kinds take.
+	{"domain that is an option", "shutdown: {steps: [{name: a, libvirt: {domains: [web, --all]}}]}", []string{`f:1:55: an item of domains is "--all": want the name of a domain as virsh lists it, for example [mail, web]`}},
+	{"domain twice", "shutdown: {steps: [{name: a, libvirt: {domains: [web, web]}}]}", []string{`f:1:55: domains has "web" twice: want each once`}},
+	{"domains and exceptions", "shutdown: {steps: [{name: a, libvirt: {domains: [web], except: [db]}}]}", []string{`f:1:56: except beside domains: want one of them`}},
+	{"password for a hypervisor", "shutdown: {steps: [{name: a, libvirt: {uri: 'qemu+ssh://bob:s3cret@kvm/system'}}]}", []string{`f:1:45: uri is "********@kvm/system": want a URI of libvirt without a password`}},
+	{"destroyed too late", "shutdown: {steps: [{name: a, libvirt: {destroy_after: 60s}}]}", []string{`f:1:55: destroy_after is 1m, and step a ends after 1m: want less than the step's timeout, for example timeout: 2m`}},
+	{"silent for too long", "shutdown: {steps: [{name: a, timeout: 10s, wait_for: {peers: [nas:22], for: 10s}}]}", []string{`f:1:77: for is 10s, and step a ends after 10s: want less`}},
+	{"guest by its name", "shutdown: {steps: [{name: a, proxmox: {guests: [web, 99, 100]}}]}", []string{`f:1:49: an item of guests is "web": want the id of a guest, 100 or above, for example [100, 101]`, `f:1:54: an item of guests is "99"`}},
+	{"guests and exceptions", "shutdown: {steps: [{name: a, proxmox: {guests: [100], except: [101]}}]}", []string{`f:1:55: except beside guests`}},
+	{"engine with a slip", "shutdown: {steps: [{name: a, containers: doker}]}", []string{`f:1:42: engine is "doker" (did you mean "docker"?): want docker, podman, or the absolute path of one of them, for example docker`}},
+	{"container that is an option", "shutdown: {steps: [{name: a, containers: {engine: docker, names: [-f]}}]}", []string{`f:1:67: an item of names is "-f": want the name of a container`}},
+	{"names and exceptions", "shutdown: {steps: [{name: a, containers: {engine: docker, names: [a], except: [b]}}]}", []string{`f:1:71: except beside names`}},
+	{"wall that rings the bell", `shutdown: {steps: [{name: a, wall: "down\x07"}]}`, []string{`f:1:36: wall is "down\a": want a text without control characters`}},
+	{"wall of nothing", `shutdown: {steps: [{name: a, wall: " "}]}`, []string{`f:1:36: wall is " ": want a text`}},
+	{"a novel for the wall", "shutdown: {steps: [{name: a, notify: " + strings.Repeat("x", 4097) + "}]}", []string{`f:1:38: notify has 4097 bytes: want at most 4096`}},
+	{"URL without a scheme", "shutdown: {steps: [{name: a, http: nas/off}]}", []string{`f:1:36: http is "nas/off": want a URL that begins with https:// or http://, for example "https://nas.example/api/shutdown"`}},
+	{"password in a wrong URL, not shown", "shutdown: {steps: [{name: a, http: 'https://bob:hun/ter2@nas/'}]}", []string{`f:1:36: http is "********@nas/": want a URL`}},
+	{"header that is none", "shutdown: {steps: [{name: a, http: {url: https://nas/, headers: {a b: c}}}]}", []string{`f:1:66: header "a b": want the name of a header`}},
+	{"header twice", "shutdown: {steps: [{name: a, http: {url: https://nas/, headers: {x-a: c, X-A: d}}}]}", []string{`f:1:74: key "X-A" again, after line 1`}},
+	{"header of two lines", `shutdown: {steps: [{name: a, http: {url: https://nas/, headers: {x-a: "c\r\nX-B: d"}}}]}`, []string{`f:1:71: header X-A is "c\r\nX-B: d": want a text of one line`}},
+	{"two logins", "shutdown: {steps: [{name: a, http: {url: https://nas/, token_file: /t, headers: {authorization: x}}}]}", []string{`f:1:56: token_file beside a header Authorization: want one of them`}},
+	{"status that is none", "shutdown: {steps: [{name: a, http: {url: https://nas/, status: [200, 99, 204.5]}}]}", []string{`f:1:70: an item of status is "99": want a number from 100 to 599, for example 200`, `f:1:74: an item of status is 204.5: want a whole number`}},
+	{"undoing of an undoing", "shutdown: {steps: [{name: a, http: {url: https://nas/, undo: {url: https://nas/, undo: {url: https://nas/}}}}]}", []string{`f:1:82: unknown key "undo" in undo`}},
+	{"undone twice", "shutdown: {steps: [{name: a, undo: [b], http: {url: https://nas/, undo: {url: https://nas/}}}]}", []string{`f:1:30: undo again, beside the one of http: want one of them`}},
+	{"undone twice over ssh", "shutdown: {steps: [{name: a, undo: [b], ssh: {host: nas, key_file: /k, command: c, undo: d}}]}", []string{`f:1:30: undo again, beside the one of ssh`}},
+	{"peer without a port", "shutdown: {steps: [{name: a, wait_for: [nas]}]}", []string{`f:1:41: an item of wait_for is "nas": want host:port, an IPv6 address in brackets, for example ["nas:22"]`}},
+	{"peer with a blank", "shutdown: {steps: [{name: a, wait_for: [nas: 22]}]}", []string{`f:1:41: an item of wait_for is keys and values: want host:port`}},
+	{"peer that is a mapping", "shutdown: {steps: [{name: a, wait_for: [{nas:22}]}]}", []string{`f:1:41: an item of wait_for is keys and values: want host:port`}},
+	{"user before the host", "shutdown: {steps: [{name: a, ssh: {host: root@nas, key_file: /k, command: c}}]}", []string{`f:1:42: host is "root@nas": want a name or an address`}},
+	{"password in an address", "shutdown: {steps: [{name: a, redfish: {address: 'https://a:b@bmc'}}]}", []string{`f:1:49: a user or password in the address https://********@bmc: want user and password_file, for example {user: dodai, password_file: /etc/dodai/bmc.password}`}},
+	{"password of nobody", "shutdown: {steps: [{name: a, redfish: {address: https://bmc, password_file: /p}}]}", []string{`f:1:62: password_file without user: want both of them, for example user: dodai`}},
+	{"password of nobody for a BMC", "shutdown: {steps: [{name: a, ipmi: {address: bmc, password_file: /p}}]}", []string{`f:1:51: password_file without user`}},
+	{"ways beside the built-in ones", "shutdown:\n  power_off: {second: [a]}", []string{`f:2:14: second and forced without shutdown.command: want them beside a command; the built-in power-off has its own`}},
+
+	// What steps say of each other.
+	{"after no step", abc("after: [x, aa]", "", ""), []string{`f:2:36: step a comes after "x", which is no step (did you mean "a"?): want one of a, b, c`, `f:2:39: step a comes after "aa", which is no step (did you mean "a"?)`}},
+	{"after twice", abc("", "after: [a, a]", ""), []string{`f:3:39: after has "a" twice: want each once`}},
+	{"after itself", abc("", "after: [b]", ""), []string{`f:3:28: step b comes after itself: want an order: leave one of these names out, or write after: [] where a step waits for none`}},
+	{"circle of two", abc("after: [b]", "", ""), []string{`f:2:28: steps in a circle, none of which would ever start: a after b after a: want an order`}},
+	{"circle of three, one of them by the list", abc("after: [c]", "after: [a]", ""), []string{`f:2:28: steps in a circle, none of which would ever start: a after c after b after a`}},
+	{"circle that somebody waits for", abc("after: []", "after: [c]", "after: [a, b]"), []string{`f:3:28: steps in a circle, none of which would ever start: b after c after b`}},
+	{"two circles", abc("after: [a]", "after: [b]", "after: [a]"), []string{`f:2:28: step a comes after itself`, `f:3:28: step b comes after itself`}},
+	{"early after late", abc("", "early: {on_battery: 1m}, after: [a]", ""), []string{`f:3:61: early step b comes after a, which runs only after the decision: want a early as well, or b without early, or other names in after, for example after: []`}},
+	{"point of no return that is none", "shutdown: {point_of_no_return: db, steps: [{name: dc, unit: a.service}]}", []string{`f:1:32: point_of_no_return is "db", which is no step (did you mean "dc"?): want one of dc`}},
+	{"point of no return without steps", "shutdown: {point_of_no_return: db}", []string{`f:1:32: point_of_no_return is "db", and there are no steps: want a step of that name`}},
+	{"point of no return before the decision", "shutdown: {point_of_no_return: b, steps: [{name: b, unit: b.service, early: {on_battery: 1m}}]}", []string{`f:1:32: point_of_no_return is b, which is early: it may be over before the decision: want a step without early`}},
+	{"no return before", "shutdown: {point_of_no_return: b, steps: [{name: a, command: [x]}, {name: b, command: [x]}, {name: c, command: [x]}, {name: d, ssh: {host: h, key_file: /k, command: x}, after: []}]}", []string{
+		`f:1:32: point_of_no_return is b, and step a, which cannot be undone, may run before it: want an undo for a, or after: [b] in it, for example undo:`,
+		`f:1:32: point_of_no_return is b, and step d, which cannot be undone, may run before it`}},
 
 	// The rest.
 	{"listen without a port", "export: {listen: localhost}", []string{`f:1:18: listen is "localhost": want host:port, for example "127.0.0.1:9777"`}},
@@ -155,6 +213,11 @@ var mistakes = []struct {
 	{"everything at once", "mode: amred\nups:\n  - name: a\n    driver: megatec\n    poll: 5\nshutdown:\n  need: 120\npolicy:\n  min_charge_pct: 120\n", []string{
 		`f:1:7: mode is "amred" (did you mean "armed"?)`, `f:3:5: device a, driver megatec, without "port"`, `f:5:11: poll is 5`, `f:7:9: need is 120`, `f:9:19: min_charge_pct is "120"`,
 	}},
+}
+
+// abc is a plan of three steps, each with what is given.
+func abc(a, b, c string) string {
+	return fmt.Sprintf("shutdown: {steps: [\n{name: a, unit: a.service, %s},\n{name: b, unit: b.service, %s},\n{name: c, unit: c.service, %s}]}", a, b, c)
 }
 
 // right are files without a mistake, and without a warning, that look a little like one.
@@ -173,6 +236,17 @@ var right = []string{
 	`hooks: [{on: [mains_lost], command: [a, "{event} {drill} {battery.charge} {margin_s}", "{ so }", "{a: 1}"]}]`,
 	"drills: [{name: a, scenario: mains_loss}, {name: b, scenario: mains_loss}]",
 	"shutdown: {steps: [{name: a, unit: a.service}, {name: b, unit: a.service}]}",
+	"shutdown: {steps: [{name: a, wait_for: [nas:22, 10.0.0.1:22, '[::1]:22']}, {name: b, wait_for: {peers: [nas:22, b_c.d:443]}}]}",
+	"shutdown: {steps: [{name: a, http: https://nas/off}, {name: b, containers: docker}, {name: c, libvirt: }, {name: d, libvirt: {}}, {name: e, proxmox: }]}",
+	"shutdown: {steps: [{name: a, libvirt: {destroy_after: 59s}}, {name: b, timeout: 2m, libvirt: {destroy_after: 60s}}]}",
+	"shutdown:\n  steps:\n    - name: a\n      wall: |\n        two\n        lines\n",
+	"shutdown: {steps: [{name: a, notify: \"" + strings.Repeat("x", 4096) + "\"}]}",
+	"shutdown: {steps: [{name: a, wall: x, user: bob, undo: [b]}]}",
+	abc("", "", ""), abc("after: [c]", "after: []", ""), abc("after: []", "after: []", "after: [a, b]"), abc("after: [b, c]", "after: []", "after: []"),
+	abc("", "early: {on_battery: 1m}", ""), // it does not wait for a, which comes before it only in the list
+	"shutdown: {steps: [{name: a, unit: a.service, early: {on_battery: 1m}}, {name: b, unit: b.service, early: {on_battery: 1m}, after: [a]}]}",
+	"shutdown: {point_of_no_return: b, steps: [{name: a, unit: a.service}, {name: w, wall: x}, {name: n, notify: x}, {name: o, wait_for: [nas:22]}, {name: b, command: [x]}, {name: c, command: [x], after: [b]}]}",
+	"shutdown: {point_of_no_return: b, steps: [{name: a, command: [x], undo: [y]}, {name: h, http: {url: https://nas/, undo: {url: https://nas/}}}, {name: s, ssh: {host: h, key_file: /k, command: x, undo: y}}, {name: b, command: [x]}]}",
 	"host: {name: \ufffd}",
 	"# first\n---\n# second\nmode: observe # third\n...\n# fourth\n",
 	"hooks:\n  - on:\n" + strings.Repeat("    - mains_lost\n", 20) + "    command: [a]\n",
