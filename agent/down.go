@@ -440,7 +440,9 @@ func (a *Agent) plan(cfg *config.Config) (shutdown.Plan, error) {
 		Second: c.PowerOff.Second, Forced: c.PowerOff.Forced,
 	}}
 	for _, s := range c.Steps {
-		do, undo, err := action.New(s, action.Deps{})
+		do, undo, err := action.New(s, action.Deps{
+			Notify: a.tellOperators, Listens: func() bool { return a.hooks.listens(dodai.EventNotification) },
+		})
 		if err != nil {
 			return shutdown.Plan{}, err
 		}

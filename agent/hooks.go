@@ -2,12 +2,14 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/notify"
+	"github.com/dodai-agent/dodai/agent/shutdown"
 )
 
 // hookSet is the hooks of the present configuration.
@@ -52,4 +54,28 @@ func (h *hookSet) close(ctx context.Context) {
 	if hooks := h.now.Load(); hooks != nil {
 		_ = hooks.Close(ctx)
 	}
+}
+
+// listens reports whether a hook asked for events of the name.
+func (h *hookSet) listens(name dodai.EventName) bool {
+	hooks := h.now.Load()
+	return hooks != nil && hooks.Listens(name)
+}
+
+// tellOperators hands the text of a step to the hooks of the event notification, and waits for
+// them as long as the step may take.
+func (a *Agent) tellOperators(text string, t shutdown.Task) error {
+	ctx, cancel := t.Context(a.ctx)
+	defer cancel()
+	ev := dodai.Event{Name: dodai.EventNotification, Device: t.Step, At: a.clock(), Wall: time.Now(), Text: text, Drill: t.Cause.Drill,
+		Fields: map[string]any{"reason": t.Cause.Reason, "why": t.Cause.Text}}
+	if ev.Drill != "" {
+		ev.Text = drillMark + ev.Text
+	}
+	a.note(ev)
+	hooks := a.hooks.now.Load()
+	if hooks == nil || !hooks.Listens(ev.Name) {
+		return errors.New("no hook listens to the event notification")
+	}
+	return hooks.Tell(ctx, ev)
 }

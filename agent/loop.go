@@ -319,9 +319,14 @@ func (a *Agent) emit(ev dodai.Event) {
 	if ev.Name == dodai.EventShutdownFailed && ev.Drill == "" {
 		a.shutdownFailed.Store(&ev.Text)
 	}
+	a.hooks.handle(ev)
+	a.note(ev)
+}
+
+// note writes an event down and shows it, without the hooks.
+func (a *Agent) note(ev dodai.Event) {
 	a.store.event(ev)
 	a.metrics.Event(ev)
-	a.hooks.handle(ev)
 	if a.opts.OnEvent != nil {
 		a.opts.OnEvent(ev)
 	}

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -107,6 +108,26 @@ func (h *Hooks) Handle(e dodai.Event) {
 	}
 }
 
+// Listens reports whether a hook asked for events of the name.
+func (h *Hooks) Listens(name dodai.EventName) bool {
+	return slices.ContainsFunc(h.hooks, func(k *hook) bool { return slices.Contains(k.On, name) })
+}
+
+// Tell runs the programs of all hooks that asked for e, at once and past everything that
+// waits, and returns when they have ended, with what failed. When ctx ends they are
+// killed. Failures are reported as those of Handle are.
+func (h *Hooks) Tell(ctx context.Context, e dodai.Event) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(h.hooks))
+	for i, k := range h.hooks {
+		if slices.Contains(k.On, e.Name) {
+			wg.Go(func() { errs[i] = h.handle(ctx, k, e) })
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 func (k *hook) put(e dodai.Event) {
 	l := &k.lanes[ordinary]
 	if Urgent(e.Name) {
@@ -185,7 +206,7 @@ func (h *Hooks) work(ctx context.Context, k *hook, l *lane) {
 			h.failed(k, e, fmt.Sprintf("%d events dropped, the hook is too slow", dropped), map[string]any{"dropped": dropped})
 		}
 		if ok {
-			h.handle(ctx, k, e)
+			_ = h.handle(ctx, k, e) // it is reported
 			continue
 		}
 		select {
@@ -221,7 +242,7 @@ func (k *hook) idle(l *lane) bool {
 }
 
 // handle runs the program for one event.
-func (h *Hooks) handle(ctx context.Context, k *hook, e dodai.Event) {
+func (h *Hooks) handle(ctx context.Context, k *hook, e dodai.Event) error {
 	value := valueOf(e)
 	args := make([]string, len(k.Command))
 	for i, a := range k.Command {
@@ -233,13 +254,14 @@ func (h *Hooks) handle(ctx context.Context, k *hook, e dodai.Event) {
 	took := h.cfg.Now() - start
 	if err == nil {
 		h.cfg.Log.Debug("hook done", "hook", k.index, "event", e.Name, "took", took)
-		return
+		return nil
 	}
 	fields := map[string]any{"on": string(e.Name), "took_s": took.Seconds(), "error": err.Error()}
 	if out != "" {
 		fields["output"] = out
 	}
 	h.failed(k, e, err.Error(), fields)
+	return fmt.Errorf("hook %s: %w", k.Command[0], err)
 }
 
 // inherited is the agent's environment without what its service manager told it alone.
