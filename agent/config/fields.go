@@ -23,6 +23,9 @@ var EventFields = []string{
 	"rule", "available_s", "evidence",
 	"factor", "claimed_s", // what a battery has shown
 	"timeout_s", "took_s", "exit", "output", "timed_out", "skipped", "undo", "rehearsed", "expected_s", // steps
+	"operator", "left", "why", // a shutdown that a person asked for, or that was called off; a notification
+	"pid",                        // a step that an earlier daemon began
+	"findings", "first", "fatal", // what stands against the way down
 	"ups", "until", "by", "ended", // maintenance, with reason
 	"method", "action", "attempt", "retry_s", // a power-off, and one that failed
 	"lost_power", "allowed_s", // one that was measured after the next boot

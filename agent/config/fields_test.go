@@ -24,7 +24,7 @@ var byConstant = map[string]string{
 // to name each of them, and no other.
 func TestEventFields(t *testing.T) {
 	found := map[string]bool{}
-	for _, dir := range []string{"..", "../policy", "../drill", "../shutdown", "../notify", "../journal"} {
+	for _, dir := range []string{"..", "../policy", "../drill", "../shutdown", "../shutdown/action", "../killpower", "../notify", "../journal"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no sources in %s: %v", dir, err)

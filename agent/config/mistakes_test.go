@@ -195,6 +195,8 @@ var mistakes = []struct {
 	{"point of no return that is none", "shutdown: {point_of_no_return: db, steps: [{name: dc, unit: a.service}]}", []string{`f:1:32: point_of_no_return is "db", which is no step (did you mean "dc"?): want one of dc`}},
 	{"point of no return without steps", "shutdown: {point_of_no_return: db}", []string{`f:1:32: point_of_no_return is "db", and there are no steps: want a step of that name`}},
 	{"point of no return before the decision", "shutdown: {point_of_no_return: b, steps: [{name: b, unit: b.service, early: {on_battery: 1m}}]}", []string{`f:1:32: point_of_no_return is b, which is early: it may be over before the decision: want a step without early`}},
+	{"no return before all that run", "shutdown: {point_of_no_return: b, steps: [{name: a, libvirt: {}}, {name: d, proxmox: {except: [101]}}, {name: e, containers: docker}, {name: b, unit: b.service}]}", []string{
+		`f:1:32: point_of_no_return is b, and step a, which cannot be undone, may run before it`, `f:1:32: point_of_no_return is b, and step d, which`, `f:1:32: point_of_no_return is b, and step e, which`}},
 	{"no return before", "shutdown: {point_of_no_return: b, steps: [{name: a, command: [x]}, {name: b, command: [x]}, {name: c, command: [x]}, {name: d, ssh: {host: h, key_file: /k, command: x}, after: []}]}", []string{
 		`f:1:32: point_of_no_return is b, and step a, which cannot be undone, may run before it: want an undo for a, or after: [b] in it, for example undo:`,
 		`f:1:32: point_of_no_return is b, and step d, which cannot be undone, may run before it`}},
@@ -246,6 +248,7 @@ var right = []string{
 	abc("", "early: {on_battery: 1m}", ""), // it does not wait for a, which comes before it only in the list
 	"shutdown: {steps: [{name: a, unit: a.service, early: {on_battery: 1m}}, {name: b, unit: b.service, early: {on_battery: 1m}, after: [a]}]}",
 	"shutdown: {point_of_no_return: b, steps: [{name: a, unit: a.service}, {name: w, wall: x}, {name: n, notify: x}, {name: o, wait_for: [nas:22]}, {name: b, command: [x]}, {name: c, command: [x], after: [b]}]}",
+	"shutdown: {point_of_no_return: b, steps: [{name: a, libvirt: {domains: [x]}}, {name: d, proxmox: {guests: [101]}}, {name: e, containers: {engine: docker, names: [x]}}, {name: b, libvirt: {}}, {name: r, redfish: {address: https://b}, after: []}, {name: i, ipmi: {address: b}, after: []}]}",
 	"shutdown: {point_of_no_return: b, steps: [{name: a, command: [x], undo: [y]}, {name: h, http: {url: https://nas/, undo: {url: https://nas/}}}, {name: s, ssh: {host: h, key_file: /k, command: x, undo: y}}, {name: b, command: [x]}]}",
 	"host: {name: \ufffd}",
 	"# first\n---\n# second\nmode: observe # third\n...\n# fourth\n",

@@ -15,8 +15,12 @@ func (s *Step) Reversible() bool {
 	switch {
 	case s.Unit != "", s.Wall != "", s.Notify != "", s.WaitFor != nil, s.Redfish != nil, s.IPMI != nil:
 		return true
-	case s.Libvirt != nil, s.Proxmox != nil, s.Containers != nil:
-		return true
+	case s.Libvirt != nil: // of all that run nobody remembers which they were
+		return len(s.Libvirt.Domains) > 0
+	case s.Proxmox != nil:
+		return len(s.Proxmox.Guests) > 0
+	case s.Containers != nil:
+		return len(s.Containers.Names) > 0
 	case s.HTTP != nil:
 		return s.HTTP.Undo != nil
 	case s.SSH != nil:
