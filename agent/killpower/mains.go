@@ -15,6 +15,9 @@ const (
 	MainsUnknown Mains = "unknown"
 )
 
+// noVolts is less than any output has that carries something.
+const noVolts = 20
+
 // MainsOf reads the state of the input from a UPS's reading.
 func MainsOf(r dodai.Reading) Mains {
 	switch online, battery := r.Status.Has(dodai.OL), r.Status.Has(dodai.OB); {
@@ -26,11 +29,13 @@ func MainsOf(r dodai.Reading) Mains {
 	return MainsUnknown
 }
 
-// counts reports whether the UPS says that it is about to cut its output. Some units say
-// it by a forced shutdown, some by a timer, some by a bit of their own.
+// counts reports whether the UPS says that it is about to cut its output, or has just done
+// so while the host lives from another one. Some units say it by a forced shutdown, some by
+// a timer, some by a bit of their own.
 func counts(r dodai.Reading) bool {
 	timer, armed := r.Vars.Float(dodai.UPSTimerShutdown)
-	return r.Status.Has(dodai.FSD) || armed && timer >= 0 || r.Vars["ups.shutdown.active"] == dodai.Bool(true)
+	volts, known := r.Vars.Float(dodai.OutputVoltage)
+	return r.Status.Has(dodai.OFF) || known && volts < noVolts || r.Status.Has(dodai.FSD) || armed && timer >= 0 || r.Vars["ups.shutdown.active"] == dodai.Bool(true)
 }
 
 // Effective is the state of a UPS's input as it matters to the host: a UPS behind another one

@@ -2,7 +2,6 @@ package killpower
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -64,6 +63,10 @@ func (d *driver) Poll(ctx context.Context) (dodai.Reading, error) {
 	r := dodai.Reading{Kind: dodai.KindUPS, Status: dodai.OB, Vars: dodai.Vars{}}
 	if d.ups.Mains() {
 		r.Status = dodai.OL
+	}
+	r.Vars[dodai.OutputVoltage] = dodai.Num(230)
+	if !d.ups.Output() {
+		r.Vars[dodai.OutputVoltage] = dodai.Num(0)
 	}
 	r.Vars["ups.shutdown.active"] = dodai.Bool(d.ups.Counting())
 	return r, nil
@@ -256,5 +259,3 @@ func TestNoWayBack(t *testing.T) {
 		}
 	})
 }
-
-var errTest = errors.New("test")
