@@ -63,8 +63,8 @@ type loopState struct {
 	// worseSince and calmSince are since when the battery's end is nearer than that, and the
 	// mains are back; 0: they are not.
 	worseSince, calmSince time.Duration
-	observed  policy.Reason // in observe mode: what would have been done, told once
-	group     *errgroup.Group
+	observed              policy.Reason // in observe mode: what would have been done, told once
+	group                 *errgroup.Group
 
 	collectors map[string]*collectors.Collector
 	generation int

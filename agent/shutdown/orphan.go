@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dodai-agent/dodai"
 )
 
@@ -88,6 +90,24 @@ func startOf(pid int) (string, error) {
 	return fields[19], nil
 }
 
+// runningFor is how long a process has run; 0 where that cannot be found out. The kernel
+// counts in hundredths of a second there, whatever its own tick is (USER_HZ).
+func runningFor(pid int) time.Duration {
+	started, err := startOf(pid)
+	if err != nil {
+		return 0
+	}
+	ticks, err := strconv.ParseInt(started, 10, 64)
+	if err != nil {
+		return 0
+	}
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
+		return 0
+	}
+	return max(0, time.Duration(now.Nano())-time.Duration(ticks)*10*time.Millisecond)
+}
+
 // RestoreDoubtful tells the executor which steps, or their undoing, were under way when
 // the daemon before ended.
 func (e *Executor) RestoreDoubtful(steps ...string) {
@@ -99,7 +119,8 @@ func (e *Executor) RestoreDoubtful(steps ...string) {
 }
 
 // settle looks after a step that an earlier daemon has begun. What still runs of it is
-// waited for. over: it is not run again, because it must not be, or has had its time.
+// waited for, as long as its time-out allows. over: it is not run again, because it must
+// not be, or has had its time.
 func (e *Executor) settle(ctx context.Context, cause Cause, s *Step, abort context.Context) (over bool, err error) {
 	e.mu.Lock()
 	doubtful := e.doubtful[s.Name]
@@ -133,6 +154,7 @@ func (e *Executor) await(ctx context.Context, cause Cause, step string, timeout 
 	if pid == 0 {
 		return nil
 	}
+	timeout = max(timeout-runningFor(pid), killWait)
 	e.record(ctx, cause, step, PhaseStarted, 0)
 	e.emit(cause, dodai.EventStepStarted, step, fmt.Sprintf("step %s still runs, started by the agent before (process %d): waiting for it", step, pid),
 		map[string]any{"timeout_s": timeout.Seconds(), "pid": pid})
