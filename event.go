@@ -49,6 +49,8 @@ const (
 	EventPreflightFailed    EventName = "preflight_failed"   // the way down would not work as planned
 	EventPreflightPassed    EventName = "preflight_passed"   // it would again
 	EventKillPower          EventName = "kill_power"         // a UPS was told to cut its output, or could not be
+	EventBootHeld           EventName = "boot_held"          // heavy services have to wait after the boot
+	EventBootHoldReleased   EventName = "boot_hold_released" // they may start
 )
 
 // EventNames lists every event name, for checking configured hooks.
@@ -61,7 +63,7 @@ var EventNames = []EventName{
 	EventAgentStarted, EventAgentStopped, EventConfigReloaded, EventConfigRejected, EventHookFailed,
 	EventJournalRecovered, EventMaintenanceStarted, EventMaintenanceEnded, EventBatteryLearned, EventBatteryReplaced,
 	EventFeedDoomed, EventFeedRecovered, EventStepRetried, EventShutdownCancelled, EventNotification,
-	EventPreflightFailed, EventPreflightPassed, EventKillPower,
+	EventPreflightFailed, EventPreflightPassed, EventKillPower, EventBootHeld, EventBootHoldReleased,
 }
 
 // Event is an edge worth remembering.

@@ -89,6 +89,7 @@ type View struct {
 	Down     *downState // nil: no shutdown is under way
 	Config   *config.Config
 	Need     shutdown.Need // what the way down takes, step by step
+	Boot     policy.BootMemory
 	// Batteries is what discharges have taught about the batteries, by UPS.
 	Batteries map[string]policy.Battery
 	PowerOff  string // what the last power-off taught, or why nothing; empty: there was none

@@ -161,6 +161,8 @@ func (a *Agent) localAPI() http.Handler {
 	mux.Handle("DELETE /v1/drills", privileged(a.abortDrill))
 	mux.HandleFunc("GET /v1/battery", a.getBattery)
 	mux.Handle("POST /v1/battery", privileged(a.postBattery))
+	mux.HandleFunc("GET /v1/boot-hold", a.getBootHold)
+	mux.Handle("POST /v1/boot-hold", privileged(a.postBootHold))
 	mux.HandleFunc("GET /v1/maintenance", a.getMaintenance)
 	mux.Handle("POST /v1/maintenance", privileged(a.postMaintenance))
 	mux.Handle("DELETE /v1/maintenance", privileged(a.deleteMaintenance))
@@ -186,7 +188,7 @@ func (a *Agent) localAPI() http.Handler {
 var localMethods = map[string]string{
 	"/v1/preflight": "GET, HEAD, POST", "/v1/step": "POST",
 	"/v1/audit": "GET, HEAD", "/v1/events": "GET, HEAD", "/v1/drills/{id}": "GET, HEAD", "/v1/reload": "POST",
-	"/v1/drills": "GET, HEAD, POST, DELETE", "/v1/battery": "GET, HEAD, POST", "/v1/maintenance": "GET, HEAD, POST, DELETE",
+	"/v1/drills": "GET, HEAD, POST, DELETE", "/v1/battery": "GET, HEAD, POST", "/v1/boot-hold": "GET, HEAD, POST", "/v1/maintenance": "GET, HEAD, POST, DELETE",
 }
 
 func wrongMethod(takes string) http.HandlerFunc {

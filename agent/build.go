@@ -52,6 +52,7 @@ func (a *Agent) configure(cfg *config.Config) error {
 	a.hooks.set(cfg.Hooks)
 	l.executor, l.generation = executor, l.generation+1
 	l.cfg, l.policy, l.plan = cfg, policy.New(cfg.Policy), way
+	l.policy.BootWait, l.policy.BootLimit = bootTimes(cfg)
 	snap := &dodai.Snapshot{At: a.clock(), Wall: time.Now(), AgentStartedAt: a.clock(), Paths: cfg.Wiring, Links: cfg.Links(), Maintenance: l.maintenance.standing}
 	hostname, _ := os.Hostname() // the rest of what is known of the host comes later
 	snap.Host = named(dodai.Host{Name: hostname}, cfg)

@@ -23,6 +23,8 @@ var severity = map[dodai.EventName]slog.Level{
 	dodai.EventMaintenanceStarted: slog.LevelWarn,
 	dodai.EventFeedDoomed:         slog.LevelWarn,
 	dodai.EventPreflightFailed:    slog.LevelWarn,
+	dodai.EventBootHeld:           slog.LevelWarn,
+	dodai.EventBootHoldReleased:   slog.LevelWarn,
 	dodai.EventConfigRejected:     slog.LevelError,
 	dodai.EventStepFailed:         slog.LevelError,
 	dodai.EventShutdownFailed:     slog.LevelError,

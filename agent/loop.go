@@ -206,6 +206,7 @@ func (a *Agent) decide() {
 		c.SetFast(l.decision.Fast[name])
 	}
 	edges := append(slices.Clip(l.decision.Events), feedEdges(&was, before, &l.decision, l.memory)...)
+	edges = append(edges, bootEdges(&was, before, &l.decision, l.memory)...)
 	for _, ev := range edges {
 		a.emit(ev)
 	}
@@ -296,7 +297,7 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, executor: l.executor, ends: l.ends}
+		Need: l.need, Boot: l.memory.Boot, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, executor: l.executor, ends: l.ends}
 	if l.down != nil {
 		v.Down = l.down.clone()
 	}

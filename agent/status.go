@@ -35,8 +35,9 @@ type Status struct {
 	AvailableS    *float64         `json:"available_s,omitempty"`
 	NeedS         float64          `json:"need_s"`
 	ReserveS      float64          `json:"reserve_s"`
-	Need          NeedStatus       `json:"need"` // what need_s is made of
-	BootHold      bool             `json:"boot_hold"`
+	Need          NeedStatus       `json:"need"`      // what need_s is made of
+	BootHold      bool             `json:"boot_hold"` // heavy services have to wait after the boot
+	BootHoldWhy   string           `json:"boot_hold_why,omitempty"`
 	UPSes         []UPSStatus      `json:"ups"`
 	Devices       []DeviceStatus   `json:"devices"`
 	Alerts        []AlertStatus    `json:"alerts"`
@@ -130,7 +131,7 @@ func (a *Agent) Status() Status {
 		State: state(v), Explanation: d.Explanation, Summary: d.Summary, Reason: d.Reason, Rule: d.Rule, DecidedBy: d.Decider,
 		Margin: d.MarginText(), AvailableFrom: d.AvailableFrom, Evidence: evidenceStatus(&d, now),
 		MarginS: seconds(d.Margin), AvailableS: seconds(d.Available), NeedS: d.Need.Seconds(), ReserveS: d.Reserve.Seconds(),
-		BootHold: d.BootHold, UPSes: []UPSStatus{}, Devices: []DeviceStatus{}, Alerts: []AlertStatus{},
+		BootHold: d.BootHeld(), BootHoldWhy: d.BootHoldWhy, UPSes: []UPSStatus{}, Devices: []DeviceStatus{}, Alerts: []AlertStatus{},
 		Need: needStatus(v), SPOFs: list(v.Findings), Journal: a.store.health(), Drill: a.drill.status(now),
 	}
 	for _, u := range d.UPSes {

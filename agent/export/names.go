@@ -106,7 +106,7 @@ var gauges = []struct {
 	{ShutdownReserve, "Seconds kept on top of the need.", nil},
 	{ShutdownDecided, "Whether the host has to go down now.", nil},
 	{DecisionRule, "Whether the rule is the one by which the host has to go down now; 0 for all of them while it stays up.", []string{"rule"}},
-	{BootHold, "Whether heavy services should wait after boot, as the battery could not carry another shutdown yet; nothing is held back.", nil},
+	{BootHold, "Whether heavy services have to wait after the boot, until the battery could carry another shutdown.", nil},
 	{Maintenance, "Whether the UPS is worked on: nothing it says leads to a shutdown.", []string{"ups"}},
 	{MaintenanceEnd, "When the maintenance of the UPS ends by itself; no series while none stands.", []string{"ups"}},
 	{Alert, "An alert that stands; no series when it does not. The device is empty for the host.", []string{"alert", "device"}},

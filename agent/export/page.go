@@ -168,7 +168,7 @@ func (p *page) decision() {
 	for _, rule := range policy.DecidingRules {
 		p.gauge(DecisionRule, truth(rule == d.Rule), string(rule))
 	}
-	p.gauge(BootHold, truth(d.BootHold))
+	p.gauge(BootHold, truth(d.BootHeld()))
 	if d.Margin != nil {
 		p.gauge(PowerMargin, d.Margin.Seconds())
 	}

@@ -39,7 +39,7 @@ type BootMemory struct {
 	At       Mark `json:"at,omitzero"`
 	Fresh    bool `json:"fresh,omitempty"`    // this boot is the one the agent started with
 	Ready    Mark `json:"ready,omitzero"`     // since when the batteries could carry another shutdown
-	Held     bool `json:"held,omitempty"`     // something was known against the start, once in this boot
+	Held     bool `json:"held,omitempty"`     // a battery could not carry another shutdown, once in this boot
 	Released bool `json:"released,omitempty"` // for good, until the next boot
 	// By is what released, Said who and why where somebody did; empty before.
 	By   BootRelease `json:"by,omitempty"`
@@ -149,7 +149,7 @@ func (d *decider) judgeBoot(out *Decision) {
 		b.Released, b.By = true, BootLimit
 		return
 	case out.Shutdown || ready < wanted:
-		b.Ready, out.BootHold = Mark{}, true
+		b.Ready, b.Held, out.BootHold = Mark{}, true, true
 	case sure < wanted:
 		out.BootUnheard = true
 	default:
@@ -163,7 +163,6 @@ func (d *decider) judgeBoot(out *Decision) {
 		out.BootHold = true
 		d.dueAt(b.Ready.At + d.cfg.BootWait)
 	}
-	b.Held = b.Held || out.BootHold
 	if d.cfg.BootLimit > 0 {
 		d.dueAt(d.s.BootedAt + d.cfg.BootLimit)
 	}
