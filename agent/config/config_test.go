@@ -157,13 +157,13 @@ const kinds = `
 shutdown:
   command: [/usr/local/sbin/off]
   power_off: {timeout: 20s, grace: 90s, expect: 40s, second: [/usr/local/sbin/off2], forced: [/usr/local/sbin/off3, now]}
-  point_of_no_return: db
+  point_of_no_return: all
   wake: false
   steps:
     - {name: warn, wall: "going down\n\tnow", after: []}
     - {name: tell, notify: "the way down has begun", after: []}
     - {name: all, libvirt: , after: [warn, tell]}
-    - {name: vms, libvirt: {domains: [a b, c], uri: "qemu+ssh://root@kvm2/system", destroy_after: 30s, virsh: virsh}, after: [warn]}
+    - {name: vms, libvirt: {domains: [a b, c], uri: "qemu+ssh://root@kvm2/system", destroy_after: 30s, virsh: virsh}, after: [all]}
     - {name: some, libvirt: {except: [firewall]}}
     - {name: guests, proxmox: {guests: [100, 101], stop_after: 20s, qm: /usr/sbin/qm, pct: pct}}
     - {name: pve, proxmox: {except: [102]}}
@@ -202,13 +202,13 @@ func TestKinds(t *testing.T) {
 	}
 	half, ten, five := Duration(30*time.Second), Duration(10*time.Second), Duration(5*time.Second)
 	want := Shutdown{
-		Need: Duration(2 * time.Minute), Reserve: minute, Command: []string{"/usr/local/sbin/off"}, NoReturn: "db",
+		Need: Duration(2 * time.Minute), Reserve: minute, Command: []string{"/usr/local/sbin/off"}, NoReturn: "all",
 		PowerOff: PowerOff{Timeout: 2 * ten, Grace: 3 * half, Expect: 4 * ten, Second: []string{"/usr/local/sbin/off2"}, Forced: []string{"/usr/local/sbin/off3", "now"}},
 		Steps: []Step{
 			step("warn", []string{}, Do{Wall: "going down\n\tnow"}),
 			step("tell", []string{}, Do{Notify: "the way down has begun"}),
 			step("all", []string{"warn", "tell"}, Do{Libvirt: &Libvirt{}}),
-			step("vms", []string{"warn"}, Do{Libvirt: &Libvirt{Domains: []string{"a b", "c"}, URI: "qemu+ssh://root@kvm2/system", Destroy: half, Virsh: "virsh"}}),
+			step("vms", []string{"all"}, Do{Libvirt: &Libvirt{Domains: []string{"a b", "c"}, URI: "qemu+ssh://root@kvm2/system", Destroy: half, Virsh: "virsh"}}),
 			step("some", nil, Do{Libvirt: &Libvirt{Except: []string{"firewall"}}}),
 			step("guests", nil, Do{Proxmox: &Proxmox{Guests: []string{"100", "101"}, Stop: 2 * ten, QM: "/usr/sbin/qm", PCT: "pct"}}),
 			step("pve", nil, Do{Proxmox: &Proxmox{Except: []string{"102"}}}),

@@ -149,6 +149,15 @@ func TestConfigurationPage(t *testing.T) {
 	shutdown, steps, _ := strings.Cut(parts["`shutdown`"], "A step:")
 	same("shutdown", column(shutdown, "key"), byName["shutdown"].keys(t))
 	same("steps", column(steps, "key"), byName["steps"].keys(t))
+	for _, cells := range rows(steps) {
+		if kind, ok := byName[strings.Trim(cells[0], "`")]; ok && len(cells) == 4 {
+			documentedIn(t, kind.name, cells[2], kind.keys(t))
+		}
+	}
+	_, tuning, _ := strings.Cut(shutdown, "| `power_off` |")
+	tuning, _, _ = strings.Cut(tuning, "\n")
+	documentedIn(t, "power_off", tuning, byName["power_off"].keys(t))
+	same("boot_hold", column(parts["`boot_hold`"], "key"), byName["boot_hold"].keys(t))
 	same("policy", column(parts["`policy`"], "key"), byName["policy"].keys(t))
 	for _, name := range []string{"wiring", "host", "early", "hooks", "export", "journal", "drills", "objectives"} {
 		for _, key := range byName[name].keys(t) {
@@ -168,6 +177,16 @@ func TestConfigurationPage(t *testing.T) {
 	same("events", names, known)
 }
 
+// documentedIn makes sure that a text names each of the keys that a mapping takes.
+func documentedIn(t *testing.T, name, text string, keys []string) {
+	t.Helper()
+	for _, key := range keys {
+		if !strings.Contains(text, "`"+key+"`") {
+			t.Errorf("%s of %s is not on the page: %s", key, name, text)
+		}
+	}
+}
+
 // TestDocumentedDefaults compares the columns of defaults with what an empty file means.
 func TestDocumentedDefaults(t *testing.T) {
 	parts, _ := sections(readPage(t, "configuration.md"))
@@ -179,7 +198,8 @@ func TestDocumentedDefaults(t *testing.T) {
 	seconds := func(d Duration) string { return fmt.Sprintf("%gs", d.D().Seconds()) }
 	want := map[string]string{
 		"need": seconds(c.Shutdown.Need), "reserve": seconds(c.Shutdown.Reserve),
-		"timeout": seconds(step.Timeout), "on_failure": "`" + string(step.OnFailure) + "`",
+		"timeout": seconds(step.Timeout), "on_failure": "`" + string(step.OnFailure) + "`", "wake": fmt.Sprint(c.Shutdown.Wake),
+		"retries": fmt.Sprint(step.Retries), "rank": fmt.Sprint(c.BootHold.Rank), "stagger": seconds(c.BootHold.Stagger), "limit": c.BootHold.Limit.String(),
 	}
 	v := reflect.ValueOf(policy.Default())
 	for i := range v.NumField() {
@@ -191,7 +211,7 @@ func TestDocumentedDefaults(t *testing.T) {
 		want[v.Type().Field(i).Tag.Get("yaml")] = text
 	}
 	found := 0
-	for _, cells := range append(rows(parts["`shutdown`"]), rows(parts["`policy`"])...) {
+	for _, cells := range slices.Concat(rows(parts["`shutdown`"]), rows(parts["`boot_hold`"]), rows(parts["`policy`"])) {
 		var defaults []string
 		for _, m := range quoted.FindAllStringSubmatch(cells[0], -1) {
 			if text, ok := want[m[1]]; ok {

@@ -21,8 +21,8 @@ var (
 // TestDocumentedMistakes: the page shows wrong files with what check says of them.
 func TestDocumentedMistakes(t *testing.T) {
 	blocks := wrongBlock.FindAllStringSubmatch(readPage(t, "configuration.md"), -1)
-	if len(blocks) != 2 {
-		t.Errorf("%d wrong files on the page, want 2", len(blocks))
+	if len(blocks) != 3 {
+		t.Errorf("%d wrong files on the page, want 3", len(blocks))
 	}
 	for _, block := range blocks {
 		_, err := Parse("dodai.yaml", []byte(block[1]), all.Find)
