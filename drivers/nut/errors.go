@@ -42,8 +42,9 @@ type meaning struct {
 	inStep bool
 }
 
-// meanings are the tokens that LIST, LOGIN and STARTTLS can be refused with (RFC 9271,
-// section 4.4). What is missing here is a mistake in the talk itself.
+// meanings are the tokens that LIST, LOGIN, STARTTLS, SET and INSTCMD can be refused with
+// (RFC 9271, section 4.4), and the results of a tracked one. What is missing here is a
+// mistake in the talk itself.
 var meanings = map[string]meaning{
 	"DATA-STALE":             {drivers.ErrUnreachable, "upsd runs, but its driver no longer hears the UPS: check cable and driver on the NUT server", true},
 	"DRIVER-NOT-CONNECTED":   {drivers.ErrUnreachable, "upsd runs, but its driver does not: start it on the NUT server (upsdrvctl start)", true},
@@ -55,6 +56,15 @@ var meanings = map[string]meaning{
 	"INVALID-PASSWORD":       {drivers.ErrDenied, "check the option password", false},
 	"FEATURE-NOT-SUPPORTED":  {drivers.ErrDenied, "this upsd was built without TLS", false},
 	"FEATURE-NOT-CONFIGURED": {drivers.ErrDenied, "this upsd has no certificate: see CERTFILE or CERTPATH in upsd.conf", false},
+	"CMD-NOT-SUPPORTED":      {drivers.ErrUnable, "", true},
+	"VAR-NOT-SUPPORTED":      {drivers.ErrUnable, "", true},
+	"READONLY":               {drivers.ErrUnable, "", true},
+	"TOO-LONG":               {drivers.ErrUnable, "", true},
+	"INVALID-VALUE":          {drivers.ErrUnable, "", true},
+	"INSTCMD-FAILED":         {drivers.ErrUnreachable, "upsd could not hand the command to its driver: look after the driver on the NUT server", true},
+	"SET-FAILED":             {drivers.ErrUnreachable, "upsd could not hand the value to its driver: look after the driver on the NUT server", true},
+	"FAILED":                 {drivers.ErrUnable, "the UPS's driver tried and failed: see its log on the NUT server", true},
+	"UNKNOWN":                {drivers.ErrUnable, "the UPS's driver does not know it: see its log on the NUT server", true},
 }
 
 // hint is what an operator can do about err; empty where we know nothing.

@@ -27,6 +27,7 @@ type fakeUPSD struct {
 	behaviour driverstest.Behaviour
 	delay     time.Duration
 	requests  []string
+	control   fakeControl
 	conns     []net.Conn
 	opened    int
 }
@@ -37,8 +38,9 @@ func newFake(t testing.TB, upses ...string) *fakeUPSD {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeUPSD{l: l, upses: upses, errs: map[string]string{}, vars: map[string]string{
+	f := &fakeUPSD{l: l, upses: upses, errs: map[string]string{}, control: newFakeControl(), vars: map[string]string{
 		"ups.status": "OL", "battery.charge": "100", "device.serial": "007", "ups.load": "020",
+		"ups.delay.shutdown": "30", "ups.delay.start": "180",
 	}}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -132,6 +134,9 @@ func (f *fakeUPSD) answer(line string) string {
 		}
 	}
 	words := strings.Fields(line)
+	if reply := f.control.answer(f, words); reply != "" {
+		return reply
+	}
 	switch {
 	case line == "STARTTLS" && f.cert == nil:
 		return "ERR FEATURE-NOT-CONFIGURED\n"
@@ -187,7 +192,12 @@ func listVarReply(ups string, vars map[string]string) string {
 type fakePeer struct{ f *fakeUPSD }
 
 func (p fakePeer) Options() map[string]string {
-	return map[string]string{"address": p.f.addr() + "/u1"}
+	return map[string]string{"address": p.f.addr() + "/u1", "username": "u", "password": "p"}
+}
+
+func (p fakePeer) CutPending() (pending bool) {
+	p.f.change(func(f *fakeUPSD) { pending = f.control.cut })
+	return pending
 }
 
 func (p fakePeer) Behave(b driverstest.Behaviour, delay time.Duration) {

@@ -19,9 +19,10 @@ type driver struct {
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	log    *slog.Logger
 	s      *session // nil: not connected
+	cut    bool     // a cut was told, and not called off
 }
 
-var _ drivers.Driver = (*driver)(nil)
+var _ drivers.Cutter = (*driver)(nil)
 
 // Poll asks for all variables in one request. A connection that upsd closed while
 // nothing was asked is opened again within the same poll.
@@ -95,25 +96,30 @@ func (d *driver) explain(op string, err error) error {
 	return e
 }
 
-// connect opens a connection and brings it to where variables can be asked for. After
-// an error there is none.
-func (d *driver) connect(ctx context.Context) error {
+// connect makes the connection that is kept. After an error there is none.
+func (d *driver) connect(ctx context.Context) (err error) {
+	d.s, err = d.open(ctx, d.opt.login)
+	return err
+}
+
+// open opens a connection and brings it to where variables can be asked for. The
+// session is nil where there is an error.
+func (d *driver) open(ctx context.Context, login bool) (*session, error) {
 	conn, err := d.dial(ctx, "tcp", d.opt.address)
 	if err != nil {
-		return d.fail("connect to "+d.opt.address, drivers.Unreachable(err))
+		return nil, d.fail("connect to "+d.opt.address, drivers.Unreachable(err))
 	}
 	s := newSession(conn)
 	release := s.bound(ctx)
 	defer release()
-	if err := d.prepare(ctx, s); err != nil {
+	if err := d.prepare(ctx, s, login); err != nil {
 		conn.Close()
-		return err
+		return nil, err
 	}
-	d.s = s
-	return nil
+	return s, nil
 }
 
-func (d *driver) prepare(ctx context.Context, s *session) error {
+func (d *driver) prepare(ctx context.Context, s *session, login bool) error {
 	if err := d.encrypt(ctx, s); err != nil {
 		return err
 	}
@@ -128,7 +134,7 @@ func (d *driver) prepare(ctx context.Context, s *session) error {
 	if err := d.pick(s); err != nil {
 		return err
 	}
-	if !d.opt.login {
+	if !login {
 		return nil
 	}
 	if err := s.grant("LOGIN", s.ups); err != nil {

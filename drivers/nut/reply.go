@@ -41,18 +41,61 @@ func readLine(r *bufio.Reader) (words []string, size int, err error) {
 	return words, len(line), err
 }
 
+// readAnswer reads a reply of one line. The error of an ERR line is a *serverError.
+func readAnswer(r *bufio.Reader) ([]string, error) {
+	words, _, err := readLine(r)
+	if err == nil && words[0] == "ERR" {
+		err = newServerError(words)
+	}
+	return words, err
+}
+
 // readOK reads the reply to a request that is granted with "OK" and perhaps more.
 func readOK(r *bufio.Reader) error {
-	words, _, err := readLine(r)
+	_, err := readTracked(r)
+	return err
+}
+
+// readTracked reads the reply to a request that is granted with "OK", or with "OK
+// TRACKING id"; the id is empty where the server does not track.
+func readTracked(r *bufio.Reader) (id string, err error) {
+	words, err := readAnswer(r)
 	switch {
 	case err != nil:
-		return err
-	case words[0] == "ERR":
-		return newServerError(words)
+		return "", err
 	case words[0] != "OK":
-		return drivers.Protocol("reply", []byte(joinWords(words...)), "OK or ERR")
+		return "", drivers.Protocol("reply", []byte(joinWords(words...)), "OK or ERR")
+	case len(words) == 3 && words[1] == "TRACKING" && validName(words[2]):
+		id = words[2]
 	}
-	return nil
+	return id, nil
+}
+
+// readResult reads the reply to GET TRACKING id. A failure is a *serverError.
+func readResult(r *bufio.Reader) (pending bool, err error) {
+	words, err := readAnswer(r)
+	switch {
+	case err != nil:
+		return false, err
+	case len(words) == 1 && words[0] == "PENDING":
+		return true, nil
+	case len(words) == 1 && words[0] == "SUCCESS":
+		return false, nil
+	}
+	return false, drivers.Protocol("reply to GET TRACKING", []byte(joinWords(words...)), "PENDING, SUCCESS or ERR")
+}
+
+// readValue reads the reply to GET VAR, TYPE or the like: the question's words and what
+// stands behind them.
+func readValue(r *bufio.Reader, question ...string) ([]string, error) {
+	words, err := readAnswer(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(words) <= len(question) || !equalWords(words[:len(question)], question) {
+		return nil, drivers.Protocol("reply", []byte(joinWords(words...)), joinWords(question...)+" and a value")
+	}
+	return words[len(question):], nil
 }
 
 // readList reads the reply to LIST query and returns what stands behind the query's

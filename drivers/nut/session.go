@@ -22,6 +22,8 @@ type session struct {
 	talk net.Conn // conn itself, or TLS over it
 	r    *bufio.Reader
 	ups  string // whom we ask about
+
+	tracking bool // upsd says what became of commands
 }
 
 func newSession(conn net.Conn) *session {
@@ -81,6 +83,22 @@ func (s *session) vars() ([]variable, error) {
 		return nil, err
 	}
 	return readVars(s.r, s.ups)
+}
+
+// list asks for a list and returns what stands behind the query's words in each item.
+func (s *session) list(query ...string) ([][]string, error) {
+	if err := s.ask(append([]string{"LIST"}, query...)...); err != nil {
+		return nil, err
+	}
+	return readList(s.r, query...)
+}
+
+// get asks for one fact.
+func (s *session) get(question ...string) ([]string, error) {
+	if err := s.ask(append([]string{"GET"}, question...)...); err != nil {
+		return nil, err
+	}
+	return readValue(s.r, question...)
 }
 
 // names asks for the names of the UPSes upsd knows.
