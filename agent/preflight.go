@@ -124,12 +124,19 @@ func (p *preflightLoop) alerts() []policy.Alert {
 	return []policy.Alert{{ID: alertPreflight, Text: p.last.summary()}}
 }
 
-// runPreflights runs them, for as long as ctx lasts. A demo has no way down to prove, and
-// neither has an agent without a configuration, which never stops anything.
+// planned reports whether there is a way down to prove. A demo has none, and an agent that
+// observes has none as long as nobody has written one down.
+func (a *Agent) planned(cfg *config.Config) bool {
+	return !a.opts.Rehearse && (cfg.Mode == config.Armed || len(cfg.Shutdown.Steps) > 0 || len(cfg.Shutdown.Command) > 0 || cuts(cfg))
+}
+
+// cuts reports whether this host is named to cut the output of a UPS.
+func cuts(cfg *config.Config) bool {
+	return slices.ContainsFunc(cfg.UPS, func(d config.Device) bool { return d.KillPower })
+}
+
+// runPreflights runs them, for as long as ctx lasts.
 func (a *Agent) runPreflights(ctx context.Context) error {
-	if a.opts.Rehearse || a.opts.Config.Auto {
-		return nil
-	}
 	select {
 	case <-ctx.Done():
 		return nil
@@ -150,8 +157,18 @@ func (a *Agent) runPreflights(ctx context.Context) error {
 // already, and returns when to do so again.
 func (a *Agent) preflightByItself(ctx context.Context) time.Duration {
 	var why string
-	if a.call(ctx, func() { why = a.disturbed() }) != nil {
+	var planned bool
+	if a.call(ctx, func() {
+		l := &a.loop
+		why, planned = a.disturbed(), a.planned(l.cfg)
+		if !planned {
+			l.preflight.last = nil // what an earlier configuration had planned
+		}
+	}) != nil {
 		return preflightLater
+	}
+	if !planned {
+		return preflightEvery // a new configuration makes it due
 	}
 	if why != "" || onBattery(a.View().Decision) || a.drill.status(a.clock()) != nil {
 		return preflightLater
@@ -240,12 +257,12 @@ type preflight struct {
 func (p preflight) run(ctx context.Context) *PreflightResult {
 	start := time.Now()
 	r := &PreflightResult{User: ownUser()}
-	var cuts []shutdown.Checked
+	var upses []shutdown.Checked
 	var asked sync.WaitGroup
-	asked.Go(func() { cuts = p.checkCuts(ctx) })
+	asked.Go(func() { upses = p.checkCuts(ctx) })
 	r.Steps = p.executor.Preflight(ctx, p.hanging).Steps
 	asked.Wait()
-	r.Steps = append(r.Steps, cuts...)
+	r.Steps = append(r.Steps, upses...)
 	r.At, r.TookS = start, time.Since(start).Seconds()
 	r.Findings, r.Notes = []shutdown.Finding{}, p.notes(wakeAlarms)
 	for _, s := range r.Steps {
@@ -326,10 +343,9 @@ const wakeAlarms = "/sys/class/rtc/rtc*/wakealarm"
 
 // notes says what is no fault, and yet had better be known.
 func (p preflight) notes(clocks string) []string {
-	cuts := slices.ContainsFunc(p.cfg.UPS, func(d config.Device) bool { return d.KillPower })
 	found, err := filepath.Glob(clocks)
 	wakes := p.cfg.Shutdown.Wake && err == nil && len(found) > 0
-	if p.cfg.Mode != config.Armed || cuts || wakes {
+	if p.cfg.Mode != config.Armed || cuts(p.cfg) || wakes {
 		return []string{}
 	}
 	return []string{"there is no way back: no UPS has killpower: true and no clock of this machine can wake it, so that when the mains return before the battery is empty nobody starts it again"}
@@ -377,7 +393,7 @@ func PreflightAlone(ctx context.Context, cfg *config.Config, find func(string) (
 // drillPreflight runs a preflight before a drill: what stands against the way down stands
 // against what the drill could prove. refuse has what makes it pointless, notes the rest.
 func (a *Agent) drillPreflight(ctx context.Context) (refuse, notes []string) {
-	if a.opts.Rehearse {
+	if !a.planned(a.View().Config) {
 		return nil, nil
 	}
 	r, err := a.Preflight(ctx)

@@ -170,6 +170,31 @@ func TestPreflightAfterReload(t *testing.T) {
 	eventually(t, "the new plan's fault", func() bool { return strings.Contains(r.alert(alertPreflight), s.file("gone")) })
 }
 
+// Where nothing is to be stopped there is nothing to prove, until a plan is written down.
+func TestPreflightWithoutAPlan(t *testing.T) {
+	const bare = "mode: observe\nups: [{name: u1, driver: fake, poll: 20ms}]\n"
+	const planned = bare + "shutdown: {steps: [{name: one, command: [\"%DIR%/one\"]}], command: [\"/bin/true\"]}\n"
+	var next atomic.Value
+	s := newSite(t)
+	s.set("u1", ups("OL", 100, 3600), nil)
+	r := s.run(bare, func(o *Options) {
+		o.Reload = func() (*config.Config, error) { return s.parse(next.Load().(string)), nil }
+	})
+	eventually(t, "ready", func() bool { return isClosed(r.Ready()) })
+	reload := func(text string) {
+		t.Helper()
+		next.Store(text)
+		if err := r.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload(planned)
+	eventually(t, "the fault in the plan", func() bool { return r.alert(alertPreflight) != "" })
+	reload(bare)
+	eventually(t, "the end of the alert", func() bool { return r.alert(alertPreflight) == "" && r.View().Preflight == nil })
+	sameStory(t, r.story(), "config_reloaded", "preflight_failed", "config_reloaded")
+}
+
 // Before a drill the plan is tried: without a power-off a rehearsal proves nothing.
 func TestPreflightBeforeDrills(t *testing.T) {
 	s := newSite(t)
