@@ -110,7 +110,7 @@ func TestLatency(t *testing.T) {
 	wg.Wait()
 	for i, err := range errs {
 		if err != nil {
-			t.Errorf("run %d: %v\n%s", i, err, sites[i].Output())
+			t.Errorf("run %d: %v\n%s", i, err, sites[i].daemon.Output())
 		}
 	}
 	checkLatency(t, "mains lost to hook", detect, detectWithin)
@@ -175,16 +175,16 @@ func flicker(t *testing.T, policy string, low time.Duration, mainsBack bool) {
 	wg.Wait()
 	for _, s := range sites {
 		if lines := s.lines("command"); lines != nil {
-			t.Errorf("it was shut down:\n%s", s.Output())
+			t.Errorf("it was shut down:\n%s", s.daemon.Output())
 		}
 		if st := s.status(); st.Shutdown != nil || st.State == "would_shut_down" {
 			t.Errorf("state %s: %s", st.State, st.Explanation)
 		}
 		if n := len(s.events(dodai.EventMainsLost)); n != 1 {
-			t.Errorf("the journal has %d losses of mains, want 1: the flicker was not seen\n%s", n, s.Output())
+			t.Errorf("the journal has %d losses of mains, want 1: the flicker was not seen\n%s", n, s.daemon.Output())
 		}
-		if !strings.Contains(s.Output(), "mains_lost") {
-			t.Errorf("the log does not tell of the outage:\n%s", s.Output())
+		if !strings.Contains(s.daemon.Output(), "mains_lost") {
+			t.Errorf("the log does not tell of the outage:\n%s", s.daemon.Output())
 		}
 	}
 }

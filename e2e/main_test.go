@@ -51,6 +51,7 @@ type daemon struct {
 	*peer.Process
 	http http.Client
 	port int
+	env  []string // on top of the test's own
 }
 
 // newDaemon writes the configuration; %DIR% in it stands for the daemon's own folder.
@@ -84,6 +85,7 @@ func (d *daemon) start() {
 	d.t.Helper()
 	cmd := exec.Command(binary, "agent", "--config", d.config, "--state-dir", d.file("state"),
 		"--socket", d.file("dodai.sock"), "--listen", fmt.Sprintf("127.0.0.1:%d", d.port))
+	cmd.Env = append(os.Environ(), d.env...)
 	d.Process = peer.Start(d.t, cmd, func() error {
 		resp, err := d.http.Get("http://dodai/readyz")
 		if err != nil {

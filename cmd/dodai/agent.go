@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -28,8 +30,8 @@ const (
 )
 
 type agentFlags struct {
-	config, stateDir, socket, listen, logLevel string
-	configGiven, socketGiven                   bool
+	config, stateDir, runDir, socket, listen, logLevel string
+	configGiven, socketGiven                           bool
 }
 
 func agentCmd() *cobra.Command {
@@ -49,6 +51,7 @@ nothing of a shutdown that has begun.`,
 	}
 	cmd.Flags().StringVar(&f.config, "config", defaultConfig, "configuration file")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "journal and drill reports (default "+defaultStateDir+")")
+	cmd.Flags().StringVar(&f.runDir, "run-dir", "", "what other processes of this boot have to find (default the folder of the socket)")
 	cmd.Flags().StringVar(&f.socket, "socket", defaultSocket, "Unix socket of the local commands")
 	cmd.Flags().StringVar(&f.listen, "listen", "", "address of /metrics, /healthz and /readyz, for example 127.0.0.1:9777")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -122,7 +125,7 @@ func inForce(ctx context.Context, f agentFlags) *config.Config {
 
 func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Options {
 	opts := agent.Options{
-		Config: cfg, Find: all.Find, StateDir: stateDir(f, cfg), Socket: f.socket, SocketOptional: !f.socketGiven, Listen: f.listen,
+		Config: cfg, Find: all.Find, StateDir: stateDir(f, cfg), RunDir: runDir(f), Socket: f.socket, SocketOptional: !f.socketGiven, Listen: f.listen,
 		Version: version, Log: log, Watchdog: watchdog(),
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
@@ -147,6 +150,11 @@ func stateDir(f agentFlags, cfg *config.Config) string {
 		}
 	}
 	return defaultStateDir
+}
+
+// runDir is the flag, or where the socket is: both are gone with the boot.
+func runDir(f agentFlags) string {
+	return cmp.Or(f.runDir, filepath.Dir(f.socket))
 }
 
 // watchdog is the interval systemd asks for; 0 when it does not.
