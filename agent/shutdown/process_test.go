@@ -14,12 +14,21 @@ import (
 	"time"
 )
 
-// The test binary is its own daemon: with SHUTDOWN_CHILD it starts a step and ends.
+// The test binary is its own daemon: with SHUTDOWN_CHILD it starts a step and ends. With
+// the other variables it is what they say.
 func TestMain(m *testing.M) {
 	if script := os.Getenv("SHUTDOWN_CHILD"); script != "" {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		Process(ctx, Command{Args: []string{"/bin/sh", "-c", script}, Timeout: time.Minute})
+		return
+	}
+	if dir := os.Getenv("SHUTDOWN_FORCE"); dir != "" {
+		forceChild(dir)
+		return
+	}
+	if file := os.Getenv("SHUTDOWN_GUARD"); file != "" {
+		guardChild(file)
 		return
 	}
 	os.Exit(m.Run())
