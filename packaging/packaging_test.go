@@ -60,16 +60,23 @@ func TestCommentedConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, whole)
 	}
-	if len(c.UPS) != 2 || len(c.PSUs) != 1 || len(c.Wiring) != 2 || len(c.Shutdown.Steps) != 2 || len(c.Hooks) != 1 {
-		t.Errorf("%d UPSes, %d PSUs, %d paths, %d steps, %d hooks: want 2, 1, 2, 2, 1", len(c.UPS), len(c.PSUs), len(c.Wiring), len(c.Shutdown.Steps), len(c.Hooks))
+	if len(c.UPS) != 2 || len(c.PSUs) != 1 || len(c.Wiring) != 2 || len(c.Shutdown.Steps) != 7 || c.Shutdown.NoReturn == "" || !c.UPS[1].KillPower || c.BootHold.Rank == 0 || len(c.Hooks) != 1 {
+		t.Errorf("%d UPSes, %d PSUs, %d paths, %d steps, %d hooks: want 2, 1, 2, 7, 1, and every key of the plan", len(c.UPS), len(c.PSUs), len(c.Wiring), len(c.Shutdown.Steps), len(c.Hooks))
 	}
 }
 
 var example = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
-// TestDocumentedConfiguration reads every example of the configuration's page.
+// TestDocumentedConfiguration reads every example of the configuration's page and the
+// plan's.
 func TestDocumentedConfiguration(t *testing.T) {
-	page, err := os.ReadFile("../docs/configuration.md")
+	for _, name := range []string{"configuration.md", "plan.md"} {
+		t.Run(name, func(t *testing.T) { documentedIn(t, name) })
+	}
+}
+
+func documentedIn(t *testing.T, file string) {
+	page, err := os.ReadFile("../docs/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +85,7 @@ func TestDocumentedConfiguration(t *testing.T) {
 		t.Fatalf("%d examples: want at least 5", len(examples))
 	}
 	for _, at := range examples {
-		name := "configuration.md:" + strconv.Itoa(1+bytes.Count(page[:at[2]], []byte("\n")))
+		name := file + ":" + strconv.Itoa(1+bytes.Count(page[:at[2]], []byte("\n")))
 		c, err := config.Parse(name, page[at[2]:at[3]], all.Find)
 		if err != nil {
 			t.Errorf("%s:\n%v", name, err)
