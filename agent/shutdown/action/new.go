@@ -38,6 +38,9 @@ func New(s config.Step, deps Deps) (do, undo shutdown.Action, err error) {
 	case do == nil:
 		return nil, nil, fmt.Errorf("step %s does nothing", s.Name)
 	}
+	if undo == nil && leavesNothing(s) {
+		undo = nothing{}
+	}
 	if s.Once != nil {
 		do = repeat{do, !*s.Once}
 	}
