@@ -203,9 +203,14 @@ func setupStatus(code types.RmcpStatusCode) error {
 		types.RmcpStatusCodeNoMatchingIntegrityPayload, types.RmcpStatusCodeInvalidConfidentAlg, types.RmcpStatusCodeNoCipherSuiteMatch:
 		return fmt.Errorf("%w: %s", errRefused, code)
 	default:
-		return fmt.Errorf("%w: %s", drivers.ErrDenied, code)
+		return fmt.Errorf("%w: %w", drivers.ErrDenied, refusal(code))
 	}
 }
+
+// refusal is the status by which a BMC refuses a session.
+type refusal types.RmcpStatusCode
+
+func (r refusal) Error() string { return types.RmcpStatusCode(r).String() }
 
 // setup sends one message of the session set-up and has accept judge the answers: what
 // it returns an error for is passed over.

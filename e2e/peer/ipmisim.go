@@ -53,6 +53,7 @@ func StartIPMISim(t testing.TB) *IPMISim {
 	s := &IPMISim{t: t, dir: t.TempDir(), lan: FreePort(t, "udp")}
 	s.compileRecords(Need(t, "sdrcomp"))
 	s.write("bmc.emu", ipmiEmu())
+	s.installHost()
 	t.Cleanup(s.detach)
 	s.start()
 	t.Cleanup(s.Resume) // a stopped process does not see SIGTERM

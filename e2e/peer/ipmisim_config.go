@@ -23,6 +23,7 @@ set_working_mc 0x20
     guid 0d0da1000000000000000000000000b1
   endlan
   startnow false
+  chassis_control "./chassis host"
   user 1 true "" "anonymous" user 10 none md5
   user 2 true %q %q admin 10 none md5
   user 3 true %q %q user 10 none md5
