@@ -143,6 +143,8 @@ func TestWarnings(t *testing.T) {
 		{"a password over http", "shutdown: {steps: [{name: a, redfish: {address: http://b, user: u, password_file: " + closed + "}}]}", 0o600, []string{"f:1:68: a password for an address of http"}},
 		{"a header with a secret", "shutdown: {steps: [{name: a, http: {url: https://nas/, headers: {x-token: t}}}]}", 0o644, []string{"f:1:75: a password in a file that everybody"}},
 		{"a header without one", "shutdown: {steps: [{name: a, http: {url: https://nas/, headers: {accept: t}}}]}", 0o644, nil},
+		{"nobody listens", "shutdown: {steps: [{name: a, notify: x}]}\nhooks: [{on: [mains_lost], command: [/bin/true]}]", 0o600, []string{"f:1:30: step a notifies nobody: want a hook on the event notification, for example hooks: [{on: [notification], command:"}},
+		{"somebody listens", "shutdown: {steps: [{name: a, notify: x}]}\nhooks: [{on: [mains_lost, notification], command: [/bin/true]}]", 0o600, nil},
 		{"early for good", "shutdown: {steps: [{name: a, command: [/bin/true], early: {on_battery: 1m}}]}", 0o600, []string{"f:1:52: early step a cannot be undone: it stays as it is when the mains return: want an undo"}},
 		{"early and back", "shutdown: {steps: [{name: a, command: [/bin/true], undo: [/bin/true], early: {on_battery: 1m}}, {name: b, unit: b.service, early: {on_battery: 1m}}]}", 0o600, nil},
 		{"a program beside the agent", `hooks: [{on: [mains_lost], command: [./notify]}]`, 0o600, []string{"f:1:38: command runs ./notify, which depends on the folder"}},

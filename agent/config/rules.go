@@ -3,9 +3,11 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/policy"
 )
 
@@ -110,6 +112,22 @@ func (d *decoder) together() {
 	d.links()
 	d.wiring()
 	d.supplies()
+	d.listeners()
+}
+
+// listeners warns of steps that speak to hooks of which there are none.
+func (d *decoder) listeners() {
+	for _, h := range d.cfg.Hooks {
+		if slices.Contains(h.On, dodai.EventNotification) {
+			return
+		}
+	}
+	for i, s := range d.cfg.Shutdown.Steps {
+		if s.Notify != "" {
+			d.warn(d.stepsAt[i].keys["notify"], fmt.Sprintf("step %s notifies nobody", s.Name), "a hook on the event notification",
+				`hooks: [{on: [notification], command: ["/usr/local/bin/notify", "{text}"]}]`)
+		}
+	}
 }
 
 // supplies refuses to be armed on a guess: with several UPSes, a feed that exists only
