@@ -32,16 +32,17 @@ type Limits struct {
 }
 
 // Counts is how many requests of each kind arrived with the right community.
-type Counts struct{ Get, GetNext, GetBulk, Other int }
+type Counts struct{ Get, GetNext, GetBulk, Set, Other int }
 
 // All is the sum.
-func (c Counts) All() int { return c.Get + c.GetNext + c.GetBulk + c.Other }
+func (c Counts) All() int { return c.Get + c.GetNext + c.GetBulk + c.Set + c.Other }
 
 // Agent is an SNMP agent on a UDP port of the loopback interface. All methods may be
 // called at any time from any goroutine.
 type Agent struct {
 	objects   table
 	community string
+	writes    writes
 	addr      *net.UDPAddr
 
 	mu     sync.Mutex
@@ -172,7 +173,7 @@ func (a *Agent) serve(conn *net.UDPConn) {
 // reply is what goes back, nil for nothing, and how long it takes.
 func (a *Agent) reply(datagram []byte) ([]byte, time.Duration) {
 	request, err := decodeMessage(datagram)
-	if err != nil || request.community != a.community {
+	if err != nil || !a.lets(request.community) {
 		return nil, 0 // RFC 1157, section 4.1: discarded
 	}
 	a.mu.Lock()
@@ -203,6 +204,8 @@ func (a *Agent) count(pdu byte) {
 		a.counts.GetNext++
 	case pduGetBulk:
 		a.counts.GetBulk++
+	case pduSet:
+		a.counts.Set++
 	default:
 		a.counts.Other++
 	}

@@ -197,7 +197,7 @@ func TestCounts(t *testing.T) {
 			t.Errorf("request %d: no answer", n)
 		}
 	}
-	if got, want := a.Counts(), (Counts{1, 2, 3, 1}); got != want || got.All() != 7 {
+	if got, want := a.Counts(), (Counts{Get: 1, GetNext: 2, GetBulk: 3, Set: 1}); got != want || got.All() != 7 {
 		t.Errorf("counts %+v, %d in all: want %+v, 7", got, got.All(), want)
 	}
 	a.Limit(Limits{NoBulk: true})

@@ -25,10 +25,7 @@ func (a *Agent) answer(request *message, limits Limits) *message {
 		}
 		a.answerBulk(request, &response)
 	case pduSet:
-		response.status, response.index = errNotWritable, 1
-		if request.version == version1 {
-			response.status = errNoSuchName // RFC 1157, section 4.1.5
-		}
+		a.answerSet(&response)
 	default:
 		return nil
 	}

@@ -15,7 +15,11 @@ const (
 const (
 	errTooBig      = 1
 	errNoSuchName  = 2
+	errBadValue    = 3
 	errGen         = 5
+	errNoAccess    = 6
+	errWrongType   = 7
+	errWrongValue  = 10
 	errNotWritable = 17
 )
 

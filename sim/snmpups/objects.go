@@ -22,7 +22,7 @@ func (u *UPS) objects() []Binding {
 	if u.cfg.Flavour != RFC1628 {
 		list = append(list, u.powerNet()...)
 	}
-	return list
+	return append(list, u.control()...)
 }
 
 func at(prefix, suffix string, v Value) Binding { return Binding{MustOID(prefix + "." + suffix), v} }

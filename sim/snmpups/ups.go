@@ -23,7 +23,12 @@ type Config struct {
 	Flavour   Flavour
 	Addr      string // host:port to listen at
 	Community string
-	Phases    int // 1 or 3
+	// WriteCommunity may set the shutdown objects; empty: nobody may.
+	WriteCommunity string
+	// DenyWrites is the error state of SNMP version 2 that each SET is answered with; 0:
+	// it is carried out.
+	DenyWrites int
+	Phases     int // 1 or 3
 	Model     string
 	Serial    string
 }
@@ -39,6 +44,7 @@ type State struct {
 	Test       bool          // a self-test runs
 	OnBattery  time.Duration // of the present outage
 	Runtime    time.Duration // what the card says is left
+	Cut        Cut
 	fixRuntime bool
 	fixLow     bool
 }
@@ -84,7 +90,10 @@ func New(cfg Config) (*UPS, error) {
 		return nil, err
 	}
 	u := &UPS{Agent: agent, cfg: cfg, up: time.Hour}
-	u.Change(func(s *State) { *s = State{Mains: true, Charge: 100, Load: 30} })
+	u.Change(func(s *State) { *s = State{Mains: true, Charge: 100, Load: 30, Cut: idleCut} })
+	if cfg.WriteCommunity != "" {
+		u.AllowWrites(cfg.WriteCommunity, u.take)
+	}
 	return u, nil
 }
 
@@ -136,6 +145,7 @@ func (u *UPS) Step(d time.Duration) {
 			s.OnBattery += d
 			s.Charge -= 100 * d.Seconds() / s.full().Seconds()
 		}
+		s.runCut(d)
 	})
 }
 
@@ -173,7 +183,7 @@ func (s *State) settle() {
 	}
 	if !s.Mains && s.Charge == 0 {
 		s.Off = true
-	} else if s.Mains && s.Off && s.OnBattery > 0 {
+	} else if s.Mains && s.Off && s.OnBattery > 0 && !s.Cut.Done {
 		s.Off, s.OnBattery = false, 0
 	}
 }
