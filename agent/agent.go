@@ -33,6 +33,9 @@ type Options struct {
 	// RunDir is a directory that does not outlive the boot, for what other processes of
 	// this boot have to find; empty: none.
 	RunDir string
+	// Clocks is where the kernel shows the clocks that can wake the machine
+	// (killpower.RTCDir); empty: none is set.
+	Clocks string
 	// SocketOptional lets the agent run beside another one that answers at Socket, without
 	// its local commands: nobody named the socket.
 	SocketOptional bool
@@ -68,6 +71,7 @@ type Agent struct {
 	hooks   *hookSet
 	drill   drillSlot
 	checks  *preflights
+	kill    killPowerSlot
 	// shutdownFailed is why the way down does not work; nil: it does, or none is under way.
 	shutdownFailed atomic.Pointer[string]
 

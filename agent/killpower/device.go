@@ -1,6 +1,7 @@
 package killpower
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,25 +128,37 @@ func (d *device) read(ctx context.Context) {
 	}
 }
 
-// tell tells the UPS to cut its output.
+// tell tells the UPS to cut its output. One that failed after the command was sent may have
+// taken it, and counts as told.
 func (d *device) tell(ctx context.Context, c drivers.Cut, now func() time.Duration) error {
 	cutter, ok := d.drv.(drivers.Cutter)
 	if !ok {
 		return d.noCutter()
 	}
-	took := make(chan Told, 1)
+	took := make(chan *Told, 1)
 	err := d.ask(ctx, "cut the output", cutLimit, func(ctx context.Context) error {
 		at := now()
 		got, err := cutter.Cut(ctx, c)
-		took <- Told{At: at, Cut: got}
+		took <- toldOf(at, got, err)
 		return err
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.err = err; err == nil {
-		d.told = new(<-took)
+	d.err = err
+	select {
+	case t := <-took:
+		d.told = cmp.Or(t, d.told)
+	default: // it hangs, or panicked
 	}
 	return err
+}
+
+// toldOf is what a UPS was told; nil: surely nothing.
+func toldOf(at time.Duration, got drivers.Cut, err error) *Told {
+	if err != nil && got == (drivers.Cut{}) {
+		return nil
+	}
+	return &Told{At: at, Cut: got}
 }
 
 func (d *device) noCutter() error {

@@ -259,18 +259,16 @@ func (r *run) choose() {
 }
 
 func (r *run) tellAll(ctx context.Context) {
+	errs := make([]error, len(r.chosen))
 	each(r.chosen, func(d *device) {
+		i := slices.Index(r.chosen, d)
 		for range tellTries {
-			if r.tell(ctx, d) == nil {
+			if errs[i] = r.tell(ctx, d); errs[i] == nil {
 				return
 			}
 		}
 	})
-	for _, d := range r.chosen {
-		if s := d.now(); s.told == nil {
-			r.note(s.err)
-		}
-	}
+	r.errs = append(r.errs, errs...)
 }
 
 // tell keeps the output away until every UPS that the daemon has told is dark, too: two

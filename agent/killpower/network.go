@@ -27,8 +27,8 @@ const (
 // Result is what became of one UPS.
 type Result struct {
 	UPS string
-	// Told is what the UPS took; nil beside a nil Err: it was not told, because the mains
-	// are back.
+	// Told is what the UPS took, beside an Err what it may have taken; nil beside a nil Err: it
+	// was not told, because the mains are back.
 	Told *Told
 	Err  error
 }
@@ -98,7 +98,7 @@ func (n Network) tell(ctx context.Context, u *UPS, off time.Duration) (*Told, er
 	ctx, cancel := context.WithTimeout(ctx, networkTell)
 	defer cancel()
 	want := drivers.Cut{Off: max(off, u.Cut.Off), On: u.Cut.On}
-	took := make(chan Told, 1)
+	took := make(chan *Told, 1)
 	err := n.Ask(ctx, u.Name, func(ctx context.Context, d drivers.Driver) error {
 		c, ok := d.(drivers.Cutter)
 		if !ok {
@@ -107,15 +107,21 @@ func (n Network) tell(ctx context.Context, u *UPS, off time.Duration) (*Told, er
 		at := n.Now()
 		got, err := c.Cut(ctx, want)
 		if err == nil && got.Off < want.Off {
-			err = errors.Join(tooSoon(u, got, want), c.StopCut(ctx))
+			short := tooSoon(u, got, want)
+			if err = c.StopCut(ctx); err == nil {
+				got = drivers.Cut{}
+			}
+			err = errors.Join(short, err)
 		}
-		took <- Told{At: at, Cut: got}
+		took <- toldOf(at, got, err)
 		return err
 	})
-	if err != nil {
+	select {
+	case t := <-took:
+		return t, err
+	default: // it hangs
 		return nil, err
 	}
-	return new(<-took), nil
 }
 
 func tooSoon(u *UPS, got, want drivers.Cut) error {

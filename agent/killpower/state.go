@@ -263,3 +263,16 @@ func Boottime() time.Duration {
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
 	return time.Duration(ts.Nano())
 }
+
+// Inherit takes over what an earlier state of the same shutdown knows: what UPSes were told,
+// and the alarm that was set.
+func (s *State) Inherit(old *State) {
+	for i := range s.UPS {
+		if u := find(old.UPS, s.UPS[i].Name); u != nil {
+			s.UPS[i].Told = u.Told
+		}
+	}
+	if s.Wake != nil && old.Wake != nil {
+		s.Wake = old.Wake
+	}
+}

@@ -20,13 +20,15 @@ import (
 
 	"github.com/dodai-agent/dodai/agent"
 	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/agent/killpower"
 	"github.com/dodai-agent/dodai/drivers/all"
 )
 
 // Where the daemon keeps its things unless told otherwise.
 const (
 	defaultStateDir = "/var/lib/dodai"
-	defaultSocket   = "/run/dodai/dodai.sock"
+	defaultRunDir   = "/run/dodai"
+	defaultSocket   = defaultRunDir + "/dodai.sock"
 )
 
 type agentFlags struct {
@@ -126,6 +128,7 @@ func inForce(ctx context.Context, f agentFlags) *config.Config {
 func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Options {
 	opts := agent.Options{
 		Config: cfg, Find: all.Find, StateDir: stateDir(f, cfg), RunDir: runDir(f), Socket: f.socket, SocketOptional: !f.socketGiven, Listen: f.listen,
+		Clocks:  clocks(f),
 		Version: version, Log: log, Watchdog: watchdog(),
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
@@ -155,6 +158,15 @@ func stateDir(f agentFlags, cfg *config.Config) string {
 // runDir is the flag, or where the socket is: both are gone with the boot.
 func runDir(f agentFlags) string {
 	return cmp.Or(f.runDir, filepath.Dir(f.socket))
+}
+
+// clocks are the machine's own for the machine's own agent; one with its run directory
+// elsewhere is a trial or a test, which must not wake anything.
+func clocks(f agentFlags) string {
+	if runDir(f) != defaultRunDir {
+		return ""
+	}
+	return killpower.RTCDir
 }
 
 // watchdog is the interval systemd asks for; 0 when it does not.
