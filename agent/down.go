@@ -426,7 +426,7 @@ func (a *Agent) makeExecutor(p shutdown.Plan) (*shutdown.Executor, error) {
 		orphans = shutdown.PidDir(a.opts.RunDir)
 	}
 	return shutdown.New(shutdown.Config{
-		Orphans: orphans, Return: a.powerIsBack,
+		Orphans: orphans, Return: a.powerIsBack, BeforeOff: a.cutNetworkUPSes,
 		Plan: p, Run: shutdown.Process, Logind: shutdown.SystemBus(), Now: a.clock,
 		Emit: a.emit, Record: a.record, Log: a.log,
 	})

@@ -90,7 +90,11 @@ type Config struct {
 	// of one once it has hung: a full or dead disk never stops the way down. It may then
 	// still run while it is called again. Nil: nothing is recorded.
 	Record func(context.Context, Progress) error
-	Log    *slog.Logger // nil: none
+	// BeforeOff does what has to be done while the network is still there, once the steps
+	// are over: it tells the UPSes behind it. It is waited for, but not for long. nil: nothing
+	// has to.
+	BeforeOff func(context.Context)
+	Log       *slog.Logger // nil: none
 	// Orphans finds the processes of steps that outlived the daemon before this one; nil: none
 	// are looked for.
 	Orphans Orphans

@@ -41,6 +41,7 @@ var errForceDue = fmt.Errorf("%w: the battery's time is over", ErrTimeout)
 // powerOff asks until it works. See Run for what it returns.
 func (e *Executor) powerOff(ctx context.Context, cause Cause) error {
 	e.record(ctx, cause, PowerOffStep, PhaseStarted, 0)
+	e.beforeOff(ctx)
 	o := &off{e: e, cause: cause}
 	for wait := firstRetry; ; wait = min(2*wait, maxRetry) {
 		if o.round(ctx, wait) {
@@ -49,6 +50,32 @@ func (e *Executor) powerOff(ctx context.Context, cause Cause) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// beforeOffWait is how long the power-off waits for what has to be done before it.
+const beforeOffWait = 10 * time.Second
+
+// beforeOff does it, or leaves it behind when it hangs or the machine has to be forced off.
+func (e *Executor) beforeOff(ctx context.Context) {
+	if e.BeforeOff == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, beforeOffWait)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.BeforeOff(ctx)
+	}()
+	go func() {
+		if e.untilForce(ctx, aim{}) {
+			cancel()
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 
