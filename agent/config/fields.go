@@ -28,6 +28,7 @@ var EventFields = []string{
 	"findings", "first", "fatal", // what stands against the way down
 	"ups", "until", "by", "ended", // maintenance, with reason
 	"method", "action", "attempt", "retry_s", // a power-off, and one that failed
+	"off_s", "on_s", // a UPS that cuts its output
 	"lost_power", "allowed_s", // one that was measured after the next boot
 	"psu", "state", "input", "bmc", "array", "level", "failing", // supplies, arrays
 	"disk", "type", "serial", "verdict", "before", "reasons", // disks; level and verdict of drills, too
