@@ -125,6 +125,12 @@ func (s Suite) cutAndStop(t *testing.T) {
 		}
 	}
 	s.settle(t, c)
+	if s.NoStop != "" {
+		if err := s.call(t, s.CutDeadline, c.StopCut); !errors.Is(err, drivers.ErrUnable) {
+			t.Errorf("StopCut of a cut that cannot be called off (%s): %v, want ErrUnable", s.NoStop, err)
+		}
+		return
+	}
 	for range 2 {
 		s.must(t, "StopCut", c.StopCut)
 		if peer.CutPending() {

@@ -58,6 +58,9 @@ type Suite struct {
 	// CutDeadline is the context that each call of a Cutter gets from a peer in Normal
 	// behaviour; the default is 5 s. From any other it gets Deadline.
 	CutDeadline time.Duration
+	// NoStop says why the device's cut cannot be called off; empty: it can. StopCut is
+	// then an ErrUnable after a Cut.
+	NoStop string
 	// Deadline is the context each poll gets; Slack is added for the driver to
 	// notice it. The defaults are 500 ms and 2 s.
 	Deadline, Slack time.Duration

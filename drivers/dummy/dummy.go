@@ -5,6 +5,9 @@
 // The file holds one reading as JSON in the form `dodai probe` prints. It is read
 // anew at each poll, so that editing it plays an outage. A file that is gone is a
 // device that is silent; one that cannot be read is a device that talks nonsense.
+//
+// An order to cut the output is written to another file, where whoever plays the outage
+// finds it: see Order.
 package dummy
 
 import (
@@ -27,21 +30,22 @@ var Factory = drivers.Factory{
 	Summary: "a device whose reading stands in a JSON file, for trials and training",
 	Options: []drivers.Option{
 		{Key: "port", Help: "file with one reading in the JSON form of `dodai probe`", Example: "/tmp/ups.json", Required: true},
+		{Key: "cut", Help: "file to write an order to cut the output to; without it the device cannot", Example: "/tmp/ups.cut"},
 	},
 	Poll:    2 * time.Second,
 	Timeout: 2 * time.Second,
 	Local:   true,
 	New: func(cfg drivers.Config) (drivers.Driver, error) {
-		return &driver{device: cfg.Device, path: cfg.Options["port"]}, nil
+		return &driver{device: cfg.Device, path: cfg.Options["port"], cut: cfg.Options["cut"]}, nil
 	},
 }
 
 // maxFile bounds what is read: a reading of a large site is under 100 KiB.
 const maxFile = 1 << 20
 
-type driver struct{ device, path string }
+type driver struct{ device, path, cut string }
 
-var _ drivers.Driver = (*driver)(nil)
+var _ drivers.Cutter = (*driver)(nil)
 
 func (d *driver) Poll(context.Context) (dodai.Reading, error) {
 	// Opening a FIFO would wait for its writer for ever.

@@ -20,7 +20,14 @@ type file struct {
 	state int
 }
 
-func (f *file) Options() map[string]string { return map[string]string{"port": f.path} }
+func (f *file) Options() map[string]string {
+	return map[string]string{"port": f.path, "cut": f.path + ".cut"}
+}
+
+func (f *file) CutPending() bool {
+	_, err := os.Stat(f.path + ".cut")
+	return err == nil
+}
 
 func (f *file) content() []byte {
 	return [][]byte{

@@ -30,6 +30,7 @@ type requester interface {
 	get(ctx context.Context, oids []string) (reply, error)
 	next(ctx context.Context, oids []string) (reply, error)
 	bulk(ctx context.Context, oid string, rows uint32) (reply, error)
+	set(ctx context.Context, a assignment) (reply, error)
 	v1() bool
 	Close() error
 }
@@ -37,8 +38,10 @@ type requester interface {
 // client is a requester over UDP. Answers to older requests are dropped by their
 // request id, and the socket is connected, so that nobody else's are read.
 type client struct {
-	snmp *gosnmp.GoSNMP
-	conn *boundConn
+	snmp  *gosnmp.GoSNMP
+	conn  *boundConn
+	read  string // community for reading
+	write string // and for writing, versions 1 and 2c
 }
 
 var _ requester = (*client)(nil)
@@ -55,7 +58,7 @@ func dial(ctx context.Context, s config, version gosnmp.SnmpVersion) (*client, e
 	if err := g.Connect(); err != nil {
 		return nil, transportError(err)
 	}
-	c := &client{snmp: g, conn: &boundConn{Conn: g.Conn, ctx: ctx}}
+	c := &client{snmp: g, conn: &boundConn{Conn: g.Conn, ctx: ctx}, read: s.community, write: s.write}
 	g.Conn = c.conn
 	return c, nil
 }
@@ -73,6 +76,13 @@ func (c *client) next(ctx context.Context, oids []string) (reply, error) {
 
 func (c *client) bulk(ctx context.Context, oid string, rows uint32) (reply, error) {
 	return c.ask(ctx, func() (*gosnmp.SnmpPacket, error) { return c.snmp.GetBulk([]string{oid}, 0, rows) })
+}
+
+// set assigns a value, with the community for writing.
+func (c *client) set(ctx context.Context, a assignment) (reply, error) {
+	c.snmp.Community = c.write
+	defer func() { c.snmp.Community = c.read }()
+	return c.ask(ctx, func() (*gosnmp.SnmpPacket, error) { return c.snmp.Set([]gosnmp.SnmpPDU{a.pdu()}) })
 }
 
 // ask runs one exchange under ctx.

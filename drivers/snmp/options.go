@@ -19,6 +19,7 @@ var options = []drivers.Option{
 	{Key: "address", Help: "host or host:port; the port is 161 unless given", Example: "10.0.0.7", Required: true},
 	{Key: "version", Help: "SNMP version: 1, 2c, 3, or auto (2c, then 1); 2c unless v3user is given", Example: "2c"},
 	{Key: "community", Help: "community for versions 1 and 2c; it goes over the wire in clear", Default: "public", Example: "public", Secret: true},
+	{Key: "write_community", Help: "community that may write, for versions 1 and 2c; needed to cut the output", Example: "private", Secret: true},
 	{Key: "v3user", Help: "user name for version 3", Example: "dodai"},
 	{Key: "v3auth", Help: "authentication: none, MD5, SHA, SHA224, SHA256, SHA384, SHA512; SHA where v3authpass is given", Example: "SHA256"},
 	{Key: "v3authpass", Help: "authentication passphrase, 8 characters or more", Secret: true},
@@ -35,6 +36,7 @@ type config struct {
 	host      string
 	port      uint16
 	community string
+	write     string               // the community for SET; empty: none
 	versions  []gosnmp.SnmpVersion // tried in this order
 	v3        user
 	mib       string
@@ -61,13 +63,15 @@ var privProtocols = map[string]gosnmp.SnmpV3PrivProtocol{
 }
 
 func parseSettings(cfg drivers.Config) (config, error) {
-	s := config{community: cfg.Options["community"], mib: cfg.Options["mib"]}
+	s := config{community: cfg.Options["community"], write: cfg.Options["write_community"], mib: cfg.Options["mib"]}
 	var err error
 	if s.host, s.port, err = splitAddress(cfg.Options["address"]); err != nil {
 		return s, err
 	}
-	if len(s.community) > 127 { // gosnmp writes its length in one octet
-		return s, &drivers.OptionError{Key: "community", Got: "a longer one", Want: "at most 127 characters"}
+	for key, c := range map[string]string{"community": s.community, "write_community": s.write} {
+		if len(c) > 127 { // gosnmp writes its length in one octet
+			return s, &drivers.OptionError{Key: key, Got: "a longer one", Want: "at most 127 characters"}
+		}
 	}
 	if s.mib, err = cfg.OneOf("mib", mibs()...); err != nil {
 		return s, err
@@ -85,6 +89,9 @@ func parseSettings(cfg drivers.Config) (config, error) {
 		s.v3, err = parseUser(cfg)
 	} else if cfg.Options["v3user"] != "" {
 		err = &drivers.OptionError{Key: "version", Got: cfg.Options["version"], Want: "3 with v3user, or no v3user"}
+	}
+	if err == nil && s.write != "" && s.versions[0] == gosnmp.Version3 {
+		err = &drivers.OptionError{Key: "write_community", Got: "(not shown)", Want: "nothing with version 3, where the v3 user writes"}
 	}
 	return s, err
 }

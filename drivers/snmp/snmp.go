@@ -45,10 +45,11 @@ type driver struct {
 	conn     requester // nil: to be opened
 	session  *session  // nil: to be learnt
 	failures int
-	version  int // index into settings.versions
+	version  int     // index into settings.versions
+	told     *cutWay // how a cut was told that was not called off; nil: none
 }
 
-var _ drivers.Driver = (*driver)(nil)
+var _ drivers.Cutter = (*driver)(nil)
 
 func open(cfg drivers.Config) (drivers.Driver, error) {
 	s, err := parseSettings(cfg)
@@ -83,15 +84,20 @@ func (d *driver) Poll(ctx context.Context) (dodai.Reading, error) {
 
 // refresh brings the session's values up to date.
 func (d *driver) refresh(ctx context.Context) (op string, err error) {
-	if d.conn == nil {
-		if d.conn, err = d.dial(ctx); err != nil {
-			return "open socket", err
-		}
+	if err := d.connect(ctx); err != nil {
+		return "open socket", err
 	}
 	if d.session == nil || d.session.stale() {
 		return "identify", d.learn(ctx)
 	}
 	return "get status", d.session.poll(ctx, d.card, d.conn)
+}
+
+func (d *driver) connect(ctx context.Context) (err error) {
+	if d.conn == nil {
+		d.conn, err = d.dial(ctx)
+	}
+	return err
 }
 
 // learn starts a session. Where several versions may be tried the next one is, as long
@@ -160,7 +166,7 @@ func (d *driver) fail(op string, err error, hint string) error {
 }
 
 func isSentinel(err error) bool {
-	for _, s := range []error{drivers.ErrUnreachable, drivers.ErrProtocol, drivers.ErrDenied, drivers.ErrNoData} {
+	for _, s := range []error{drivers.ErrUnreachable, drivers.ErrProtocol, drivers.ErrDenied, drivers.ErrNoData, drivers.ErrUnable} {
 		if errors.Is(err, s) {
 			return true
 		}

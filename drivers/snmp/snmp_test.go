@@ -27,7 +27,11 @@ func newSim(t *testing.T, cfg snmpups.Config) *snmpups.UPS {
 	return ups
 }
 
-func (p simPeer) Options() map[string]string { return map[string]string{"address": p.ups.Addr()} }
+func (p simPeer) Options() map[string]string {
+	return map[string]string{"address": p.ups.Addr(), "write_community": "private"}
+}
+
+func (p simPeer) CutPending() bool { return p.ups.State().Cut.Pending() }
 
 func (p simPeer) Behave(b driverstest.Behaviour, delay time.Duration) {
 	fault := map[driverstest.Behaviour]snmpups.Fault{
@@ -41,16 +45,19 @@ func (p simPeer) Behave(b driverstest.Behaviour, delay time.Duration) {
 
 func (p simPeer) Flip(state int) { p.ups.SetMains(state == 0) }
 
+const noStopAPC = "PowerNet has no object for it"
+
 func TestContract(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		flavour snmpups.Flavour
 		extra   map[string]string
+		noStop  string
 	}{
-		{"rfc1628", snmpups.RFC1628, nil},
-		{"powernet", snmpups.PowerNet, nil},
-		{"both", snmpups.Both, nil},
-		{"version 1", snmpups.Both, map[string]string{"version": "1"}},
+		{"rfc1628", snmpups.RFC1628, nil, ""},
+		{"powernet", snmpups.PowerNet, nil, noStopAPC},
+		{"both", snmpups.Both, nil, noStopAPC},
+		{"version 1", snmpups.Both, map[string]string{"version": "1"}, noStopAPC},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -60,8 +67,9 @@ func TestContract(t *testing.T) {
 				Factory: Factory,
 				Extra:   extra,
 				NewPeer: func(t *testing.T) driverstest.Peer {
-					return simPeer{t, newSim(t, snmpups.Config{Flavour: tc.flavour})}
+					return simPeer{t, newSim(t, snmpups.Config{Flavour: tc.flavour, WriteCommunity: "private"})}
 				},
+				NoStop:  tc.noStop,
 				Trouble: func(r dodai.Reading) bool { return r.Status.Has(dodai.OB) },
 			})
 		})

@@ -22,6 +22,16 @@ import (
 // as context), and waits until it answers for one of them.
 func startSnmpsim(t *testing.T, walks map[string][]snmpups.Binding, args ...string) string {
 	t.Helper()
+	records := map[string]string{}
+	for name, list := range walks {
+		records[name] = writeRec(list)
+	}
+	return serveRecords(t, records, args...)
+}
+
+// serveRecords is startSnmpsim over records in the snmprec format.
+func serveRecords(t *testing.T, records map[string]string, args ...string) string {
+	t.Helper()
 	program := peer.Need(t, "snmpsimd")
 	root := t.TempDir()
 	for dir := root; strings.HasPrefix(dir, os.TempDir()+"/"); dir = filepath.Dir(dir) {
@@ -37,8 +47,8 @@ func startSnmpsim(t *testing.T, walks map[string][]snmpups.Binding, args ...stri
 		os.Chmod(dir, 0o777)
 	}
 	some := ""
-	for name, list := range walks {
-		if err := os.WriteFile(filepath.Join(data, name+".snmprec"), []byte(writeRec(list)), 0o644); err != nil {
+	for name, text := range records {
+		if err := os.WriteFile(filepath.Join(data, name+".snmprec"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		some = name

@@ -31,17 +31,19 @@ func (c Cut) Pending() bool { return c.OffIn >= 0 }
 
 // runCut lets d pass for the countdowns.
 func (s *State) runCut(d time.Duration) {
-	c := &s.Cut
+	c, cutNow := &s.Cut, false
 	if c.OffIn >= 0 {
 		left := c.OffIn - d
-		if c.OffIn = left; left <= 0 {
-			c.OffIn, c.Done, c.Outage, s.Off, c.back = idle, true, !s.Mains, true, 0
+		if cutNow = left <= 0; cutNow {
+			c.Done, c.Outage, s.Off, c.back = true, !s.Mains, true, 0
+			left = idle
 		}
+		c.OffIn = left
 	}
 	if c.OnIn >= 0 {
 		c.OnIn = max(0, c.OnIn-d)
 	}
-	if c.Done && s.mayReturn(d) {
+	if c.Done && !cutNow && s.mayReturn(d) {
 		s.Off, s.OnBattery = false, 0
 		c.Done, c.Reboot, c.OnIn = false, false, idle
 	} else if !c.Done && c.OnIn == 0 {
@@ -61,7 +63,7 @@ func (s *State) mayReturn(d time.Duration) bool {
 	c.back += d
 	switch {
 	case c.Reboot:
-		return c.back > c.ReturnDelay
+		return c.back >= c.ReturnDelay
 	case c.OnIn >= 0:
 		return c.OnIn == 0
 	}
