@@ -17,7 +17,7 @@ type Guard interface {
 }
 
 // guardWait bounds how long the power-off waits for its guard.
-const guardWait = 3 * time.Second
+const guardWait = 5 * time.Second
 
 // watch is what the guard was told last.
 type watch struct {

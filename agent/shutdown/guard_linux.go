@@ -213,6 +213,8 @@ type Guards struct {
 	name    string   // of the process once it is one
 	booted  string   // a directory that is there where systemd is init
 	run     string   // systemd-run
+	kernel  kernel
+	work    time.Duration // what a guard that was told may take for the file systems, and a little
 }
 
 var _ Guard = (*Guards)(nil)
@@ -221,7 +223,20 @@ var _ Guard = (*Guards)(nil)
 // --goal=GOAL added. Where systemd is init it does so in a transient unit that does not
 // belong to what a shutdown stops; elsewhere in a session of its own.
 func NewGuards(program ...string) *Guards {
-	return &Guards{program: program, name: GuardName, booted: "/run/systemd/system", run: "systemd-run"}
+	return &Guards{
+		program: program, name: GuardName, booted: "/run/systemd/system", run: "systemd-run",
+		kernel: theKernel(), work: 22 * time.Second,
+	}
+}
+
+// OwnGuards returns a Guard that runs `dodai guard` from the program this process is, or
+// what has replaced it since in an upgrade.
+func OwnGuards() (*Guards, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("guard: path of this program: %w", err)
+	}
+	return NewGuards(strings.TrimSuffix(exe, " (deleted)"), "guard"), nil
 }
 
 // Arm implements Guard. Those armed before go when the new one stands, and at once when
@@ -257,25 +272,22 @@ func (g *Guards) Disarm(context.Context) error {
 func (g *Guards) Force(ctx context.Context, goal Goal) error {
 	err := g.now(ctx, goal)
 	if err != nil {
-		return errors.Join(fmt.Errorf("guard: %w", err), Forced(ctx, goal, nil))
+		return errors.Join(fmt.Errorf("guard: %w", err), g.kernel.force(ctx, goal, nil))
 	}
 	select {
-	case <-time.After(guardWork):
+	case <-time.After(g.work):
 		err = errors.New("guard: it was told to force the machine down, which is still up")
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return errors.Join(err, theKernel().end(ctx, goal, func(string) {}))
+	return errors.Join(err, g.kernel.end(ctx, goal, func(string) {}))
 }
-
-// guardWork is how long a guard that was told may take for the file systems, and a little.
-const guardWork = 22 * time.Second
 
 // now has a guard that stands act, or a new one.
 func (g *Guards) now(ctx context.Context, goal Goal) error {
 	for _, o := range g.standing() {
 		if o.goal == goal && o.tell(guardNow) == nil {
-			return nil // if it has just gone the agent does it after guardWork
+			return nil // if it has just gone the agent does it after g.work
 		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, guardWait, timedOut(guardWait))

@@ -207,6 +207,42 @@ func TestGuardThatIsStartedToActNow(t *testing.T) {
 	await(t, "the end", func() bool { return strings.Contains(told(), "forced reboot") })
 }
 
+// TestForceOfTheAgent: a guard does it, and the agent only what is left when that fails.
+func TestForceOfTheAgent(t *testing.T) {
+	mounts, err := parseMounts(someMounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		program        []string // nil: a guard that works as far as a test may
+		guard, in, err string
+		never          string // is not asked of the kernel
+	}{
+		"the guard was told and the machine is up": {nil, "forced reboot\nfailed: broken\n", "reboot again", "told to force", "unmount"},
+		"no guard can be had":                      {[]string{"/bin/false"}, "", "unmount /tank", "did not come up", "sync\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, told := newGuards(t)
+			m := &machine{start: time.Now(), list: mounts, free: map[string]bool{}}
+			g.kernel, g.work = m.kernel(), 2*time.Second
+			if tt.program != nil {
+				g.program = tt.program
+			}
+			err := g.Force(t.Context(), GoalReboot)
+			if err == nil || !strings.Contains(err.Error(), tt.err) || !strings.Contains(err.Error(), "still up") {
+				t.Errorf("Force = %v, want an error with %q", err, tt.err)
+			}
+			log := strings.Join(m.log, "\n") + "\n"
+			if !strings.Contains(log, " "+tt.in+"\n") || !strings.Contains(log, " reboot again\n") || strings.Contains(log, tt.never) {
+				t.Errorf("the kernel is asked\n%swant %q and the reboot in it, and no %q", log, tt.in, tt.never)
+			}
+			if !strings.Contains(told(), tt.guard) {
+				t.Errorf("the guard did %q, want %q", told(), tt.guard)
+			}
+		})
+	}
+}
+
 // The agent and all it started are killed; the guard is not.
 func TestGuardOutlivesTheAgent(t *testing.T) {
 	g, _ := newGuards(t)

@@ -27,7 +27,7 @@ const (
 // pseudo are the types of file systems that have nothing on a disk.
 var pseudo = func() map[string]bool {
 	types := map[string]bool{}
-	for _, t := range strings.Fields(`autofs bdev bpf binfmt_misc cgroup cgroup2 configfs cpuset debugfs devpts devtmpfs
+	for t := range strings.FieldsSeq(`autofs bdev bpf binfmt_misc cgroup cgroup2 configfs cpuset debugfs devpts devtmpfs
 		efivarfs fuse.gvfsd-fuse fuse.lxcfs fuse.portal fusectl hugetlbfs mqueue nfsd nsfs pipefs proc pstore ramfs
 		rootfs rpc_pipefs securityfs selinuxfs smackfs sockfs squashfs sysfs tmpfs tracefs`) {
 		types[t] = true

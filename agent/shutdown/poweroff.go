@@ -311,7 +311,7 @@ func (o *off) ask(ctx, patience context.Context, w way) error {
 // goes down: nil. It gives up when the grace is over, or the patience.
 func (o *off) goesDown(ctx, patience context.Context, w way) error {
 	start := o.e.Now()
-	for n := 0; n == 0 || n <= w.more && o.e.stopping(ctx); n++ {
+	for n := 0; n == 0 || n <= w.more && o.e.stopping(patience); n++ {
 		timer := time.NewTimer(w.grace)
 		defer timer.Stop()
 		select {

@@ -259,7 +259,7 @@ func TestCommandIsToldWhetherThePowerIsBack(t *testing.T) {
 func TestAnswerWhetherThePowerIsBackIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, tested())
-		r.Executor.Return = func() bool { return deaf(nil) == nil }
+		r.Executor.Return = func() bool { return deaf(context.Background()) == nil }
 		if err := r.Run(t.Context(), Cause{}, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -308,19 +308,19 @@ func TestGuardOfThePowerOff(t *testing.T) {
 // silentGuard never answers.
 type silentGuard struct{}
 
-func (silentGuard) Arm(context.Context, time.Duration, Goal) error { return deaf(nil) }
+func (silentGuard) Arm(context.Context, time.Duration, Goal) error { return deaf(context.Background()) }
 func (silentGuard) Disarm(context.Context) error                   { return nil }
 
 func TestGuardThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, builtIn())
 		r.Executor.Guard = silentGuard{}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 		defer cancel()
 		if err := r.Run(ctx, Cause{Ends: Ends{Force: time.Minute}}, nil); err != nil {
 			t.Error(err)
 		}
-		r.expect(t, "3s logind", "logind", "run ")
+		r.expect(t, "5s logind", "logind", "run ")
 		time.Sleep(time.Hour)
 	})
 }
