@@ -42,13 +42,12 @@
 //
 // # Power-off
 //
-// The built-in ways, each after the one before it was refused, timed out or did not take
-// the machine down, are logind over D-Bus, systemctl, and force: see Forced. A
-// configured command replaces them, with a second and a forced one where the plan has
-// them. Each way that is asked and each that fails is an event of its own. At Ends.Force
-// whatever hangs is given up and the forced way runs. When all have failed all are tried
-// again, for ever.
-//
-// The agent is ended as soon as the machine begins to go down. A Guard, started before
-// that, forces it at Ends.Force when the rest of the way hangs.
+// It has three ways, each tried when the one before failed, timed out or did not take
+// the machine down: politely by logind, by systemctl, and forced. The forced one comes at
+// Ends.Force in any case, whatever hangs: it writes the file systems' data, takes them out
+// of use as far as they let it, each under a deadline, and switches off. A guard beside
+// the daemon does the same when the daemon has been ended and the machine still hangs. The
+// configured command replaces the first way, `second` and `forced` the others. When all
+// have failed all are tried again, for ever. Where the power is back at that moment the
+// machine is rebooted instead, so that it does not stay off.
 package shutdown
