@@ -289,6 +289,24 @@ func (a *Agent) disarmKillPower() {
 	})
 }
 
+// keepNetworkUPSes calls off what cutNetworkUPSes began, because the machine will start anew
+// instead of going off: it is not to lose its power while it does. It must not be called in
+// the loop.
+func (a *Agent) keepNetworkUPSes(ctx context.Context) {
+	a.kill.mu.Lock()
+	s, err := a.readKillPower()
+	disarmed := a.kill.disarmed
+	a.kill.mu.Unlock()
+	if err != nil {
+		return // nothing was told
+	}
+	a.stopCuts(s, a.asker(ctx))
+	for i := range s.UPS {
+		s.UPS[i].Told = nil
+	}
+	a.keepKillPower(s, disarmed)
+}
+
 // stopCuts calls off what UPSes behind the network were told.
 func (a *Agent) stopCuts(s *killpower.State, ask askFunc) {
 	ctx, cancel := context.WithTimeout(a.ctx, stopLimit)

@@ -254,8 +254,13 @@ func TestCutNetworkUPSes(t *testing.T) {
 	if n := s.count(dodai.EventKillPower); n != 2 {
 		t.Errorf("%d kill_power events, want one for each UPS", n)
 	}
+	r.keepNetworkUPSes(t.Context())
+	if _, stopped := c.count(); stopped != 2 || s.killState().UPS[0].Told != nil {
+		t.Errorf("%d cuts called off, state %+v: want both, because the machine starts anew", stopped, s.killState().UPS)
+	}
+	r.cutNetworkUPSes(t.Context()) // and off after all
 	r.disarm()
-	eventually(t, "the cuts called off", func() bool { _, stopped := c.count(); return stopped == 2 })
+	eventually(t, "the cuts called off", func() bool { _, stopped := c.count(); return stopped == 4 })
 	if s.killState() != nil {
 		t.Error("the state is left")
 	}

@@ -304,7 +304,7 @@ func (r *run) watch(ctx context.Context) bool {
 		switch over := r.Now() >= until || ctx.Err() != nil; {
 		case backs == 2:
 			return true
-		case backs == 0 && r.woken && looks >= 2 && r.confirmed(), over && backs == 0 && r.Now() < dark+after:
+		case backs == 0 && (r.woken || dark == 0) && looks >= 2 && r.confirmed(), over && backs == 0 && r.Now() < dark+after:
 			return false
 		case over: // what was announced should have happened
 			return len(r.back()) > 0

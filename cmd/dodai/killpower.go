@@ -59,8 +59,8 @@ func runKillpower(cmd *cobra.Command, f killpowerFlags, action string) error {
 	case err != nil:
 		return fmt.Errorf("no UPS is told to cut its output: %w", err)
 	}
-	if err := atTheEnd(f.init); err != nil && !f.dryRun {
-		return err
+	if err := atTheEnd(f.init); err != nil && !f.dryRun && (action == "poweroff" || action == "halt") {
+		return err // the others do nothing
 	}
 	console := out
 	if f.asJSON {
