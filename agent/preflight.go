@@ -211,7 +211,7 @@ func (a *Agent) Preflight(ctx context.Context) (*PreflightResult, error) {
 	var try preflight
 	if err := a.call(ctx, func() {
 		l := &a.loop
-		try = preflight{cfg: l.cfg, executor: l.executor, collectors: l.collectors, hanging: &a.checks.hanging, need: l.need}
+		try = preflight{cfg: l.cfg, executor: l.executor, collectors: l.collectors, find: a.opts.Find, hanging: &a.checks.hanging, need: l.need}
 	}); err != nil {
 		return nil, err
 	}
@@ -250,6 +250,7 @@ type preflight struct {
 	cfg        *config.Config
 	executor   *shutdown.Executor
 	collectors map[string]*collectors.Collector
+	find       func(driver string) (drivers.Factory, bool)
 	hanging    *shutdown.Hanging
 	need       shutdown.Need
 }
@@ -321,7 +322,7 @@ func (p preflight) checkCut(ctx context.Context, dev config.Device) *shutdown.Fi
 			no.Fix = "remove killpower: true of this UPS, or read it with a driver that can (`dodai drivers`)"
 			return nil
 		}
-		return cutter.CheckCut(ctx, p.cut())
+		return cutter.CheckCut(ctx, p.cut(dev))
 	})
 	switch {
 	case err != nil:
@@ -333,9 +334,14 @@ func (p preflight) checkCut(ctx context.Context, dev config.Device) *shutdown.Fi
 	return no
 }
 
-// cut is about what a UPS would be told at the end of a shutdown.
-func (p preflight) cut() drivers.Cut {
-	return drivers.Cut{Off: p.need.Expected(shutdown.PowerOffStep) + p.cfg.Shutdown.Reserve.D()}
+// cut is what the UPS would be told: one behind the network before the power-off, the
+// others when the machine is as good as down.
+func (p preflight) cut(dev config.Device) drivers.Cut {
+	cut := drivers.Cut{Off: cutAfter, On: returnAfter}
+	if f, _ := p.find(dev.Driver); !f.Local {
+		cut.Off = max(cut.Off, p.need.Expected(shutdown.PowerOffStep)+p.cfg.Shutdown.Reserve.D())
+	}
+	return cut
 }
 
 // wakeAlarms are the clocks that can start this machine.
@@ -374,7 +380,7 @@ func PreflightAlone(ctx context.Context, cfg *config.Config, find func(string) (
 	if err != nil {
 		return nil, err
 	}
-	try := preflight{cfg: cfg, hanging: &shutdown.Hanging{}, need: way.Need(nil, cfg.Shutdown.Need.D(), nil)}
+	try := preflight{cfg: cfg, find: find, hanging: &shutdown.Hanging{}, need: way.Need(nil, cfg.Shutdown.Need.D(), nil)}
 	if try.executor, err = a.makeExecutor(way); err != nil {
 		return nil, err
 	}

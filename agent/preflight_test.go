@@ -317,8 +317,8 @@ func TestPreflightKillPower(t *testing.T) {
 				t.Errorf("%s: finding %q, want %q", who, got[i], want[i])
 			}
 		}
-		if off := time.Duration(told.Load()); off < 25*time.Second {
-			t.Errorf("%s: asked about a cut after %v, want no less than the power-off takes", who, off)
+		if off := time.Duration(told.Load()); off != cutAfter {
+			t.Errorf("%s: asked about a cut after %v, want %v", who, off, cutAfter)
 		}
 	}
 	r := s.run(cuttable, func(o *Options) { o.Find = find })
@@ -365,6 +365,19 @@ func TestPreflightBesideTheLoop(t *testing.T) {
 	}
 	polls := r.Status().Devices[1].Polls
 	eventually(t, "the other UPS to be read on", func() bool { return r.Status().Devices[1].Polls > polls })
+}
+
+// A UPS behind the network has to wait until the machine is down.
+func TestPreflightCut(t *testing.T) {
+	s := newSite(t)
+	cfg := s.parse(strings.Replace(cuttable, "reserve: 10s", "reserve: 50s", 1))
+	need := (&shutdown.Plan{PowerOff: shutdown.PowerOff{Expect: 25 * time.Second}}).Need(nil, 0, nil)
+	for local, want := range map[bool]time.Duration{true: cutAfter, false: 75 * time.Second} {
+		find := func(string) (drivers.Factory, bool) { return drivers.Factory{Local: local}, true }
+		if got := (preflight{cfg: cfg, find: find, need: need}).cut(cfg.UPS[0]); got.Off != want || got.On != returnAfter {
+			t.Errorf("local %v: %+v, want it off after %v", local, got, want)
+		}
+	}
 }
 
 func TestPreflightNotes(t *testing.T) {
