@@ -75,7 +75,7 @@ func (l Libvirt) Run(ctx context.Context, t shutdown.Task) shutdown.Result {
 		return x.startAll(l.Domains, func(name string) []string { return l.virsh("start", "--domain", name) }, "already active")
 	}
 	h := herd{tool: x, after: l.Destroy.D(), again: domainAgain, every: time.Second, atOnce: 16}
-	h.up = func() ([]guest, bool, error) { return l.list(x) }
+	h.up = func() ([]guest, []string, error) { return l.list(x) }
 	h.ask = func(g guest, _ time.Time) error { return l.ask(x, g) }
 	h.force = func(g guest) error {
 		_, err := x.run(virshTime, l.virsh("destroy", g.id)...)
@@ -86,30 +86,37 @@ func (l Libvirt) Run(ctx context.Context, t shutdown.Task) shutdown.Result {
 
 // list returns the domains meant that are not off. They are known by their UUID: a name
 // that is a number would be taken for a domain's current id.
-func (l Libvirt) list(x tool) ([]guest, bool, error) {
+func (l Libvirt) list(x tool) ([]guest, []string, error) {
+	gap := []string{""} // there is one tool, without a name
 	out, err := x.run(lookTime, l.virsh("list", "--uuid", "--name")...)
 	if err != nil {
-		return nil, false, err
+		return nil, gap, err
 	}
 	all, whole := domains(out)
 	all = slices.DeleteFunc(all, func(g guest) bool { return !meant(g, l.Domains, l.Except) })
-	if whole || len(l.Domains) == 0 {
-		return all, whole, nil
+	switch {
+	case whole:
+		return all, nil, nil
+	case len(l.Domains) == 0:
+		return all, gap, nil
 	}
 	for _, name := range l.Domains { // hundreds run: ask for each of those meant
 		if slices.ContainsFunc(all, func(g guest) bool { return g.name == name || g.id == name }) {
 			continue
 		}
+		if isGuest(name) {
+			return all, gap, fmt.Errorf("domain %s is not in the part of the list that was kept, and virsh would take its name for an id", name)
+		}
 		state, err := x.run(virshTime, l.virsh("domstate", "--domain", name)...)
 		switch {
 		case says(err, "failed to get domain"):
 		case err != nil:
-			return all, false, err
+			return all, gap, err
 		case strings.TrimSpace(state) != "shut off":
 			all = append(all, guest{id: name, name: name})
 		}
 	}
-	return all, true, nil
+	return all, nil, nil
 }
 
 // domains reads what `virsh list --uuid --name` prints: a UUID, blanks and the name, which

@@ -34,9 +34,9 @@ var errGone = errors.New("crashed: there is nothing left to shut down")
 // goroutines at once.
 type herd struct {
 	tool
-	// up lists those meant that are up. When it could not see all of them, whole is false
-	// or there is an error beside those that it saw.
-	up func() (list []guest, whole bool, err error)
+	// up lists those meant that are up, and the tools whose guests it could not see, or
+	// not all of them. err says why; it is nil where a list was too long.
+	up func() (list []guest, unseen []string, err error)
 	// ask asks a guest to shut down, since when it is asked is given. errGone: it need not.
 	ask   func(g guest, since time.Time) error
 	force func(guest) error
@@ -73,15 +73,18 @@ type answer struct {
 // shutDown asks all to shut down, at once, and waits until they have.
 func (h *herd) shutDown() shutdown.Result {
 	h.answers = make(chan answer, h.atOnce)
-	var unseen error
+	var dark error
 	for misses := 0; h.work.Err() == nil; h.wait() {
-		whole, err := h.look()
-		if unseen = err; err == nil {
+		unseen, err := h.look()
+		if err == nil {
 			misses = 0
+		}
+		if h.left() > 0 { // a look that the end cut short says nothing
+			dark = err
 		}
 		up := h.isUp()
 		switch {
-		case err == nil && whole && len(up) == 0:
+		case len(unseen) == 0 && len(up) == 0:
 			h.settle()
 			return shutdown.Failed(nil, h.story())
 		case err != nil && len(up) == 0:
@@ -100,26 +103,25 @@ func (h *herd) shutDown() shutdown.Result {
 		return shutdown.Failed(cause, "")
 	}
 	h.settle()
-	if unseen != nil {
-		return shutdown.Failed(fmt.Errorf("%w; whether %s is up is not known: %w", cause, names(h.isUp()), unseen), h.story())
+	if dark != nil {
+		return shutdown.Failed(fmt.Errorf("%w; last seen up: %s; not seen since: %w", cause, names(h.isUp()), dark), h.story())
 	}
 	return shutdown.Failed(fmt.Errorf("%w; still up: %s", cause, names(h.isUp())), h.story())
 }
 
 // look finds out who is up.
-func (h *herd) look() (whole bool, err error) {
-	list, whole, err := h.up()
-	if err == nil && whole {
-		for _, f := range h.all {
-			if f.up && !has(list, f.id) {
-				f.up, f.off = false, time.Now()
-			}
+func (h *herd) look() (unseen []string, err error) {
+	list, unseen, err := h.up()
+	for _, f := range h.all {
+		is := func(g guest) bool { return g.id == f.id && g.tool == f.tool }
+		if f.up && !slices.Contains(unseen, f.tool) && !slices.ContainsFunc(list, is) {
+			f.up, f.off = false, time.Now()
 		}
 	}
 	for _, g := range list {
 		h.see(g)
 	}
-	return whole, err
+	return unseen, err
 }
 
 // see notes that a guest is up; one that was started meanwhile is shut down as well.
@@ -168,14 +170,16 @@ func (h *herd) act(up []*fate) {
 	}
 }
 
-// wait waits for the next look: for an answer, or a while.
+// wait waits for the next look: until all requests have been answered, or a while.
 func (h *herd) wait() {
 	timer := time.NewTimer(h.every)
 	defer timer.Stop()
 	for {
 		select {
 		case a := <-h.answers:
-			h.hear(a)
+			if h.hear(a); h.onTheir == 0 {
+				return
+			}
 		case <-timer.C:
 			return
 		case <-h.work.Done():
@@ -246,15 +250,6 @@ func (h *herd) story() string {
 		b.WriteString("\n")
 	}
 	return strings.TrimSuffix(b.String(), "\n")
-}
-
-func has(list []guest, id string) bool {
-	for _, g := range list {
-		if g.id == id {
-			return true
-		}
-	}
-	return false
 }
 
 func names(list []*fate) string {

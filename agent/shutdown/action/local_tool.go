@@ -43,9 +43,13 @@ func (x tool) run(limit time.Duration, args ...string) (string, error) {
 
 func (x tool) command(c shutdown.Command) (string, error) {
 	c.Env, c.Abort, c.Timeout = x.env, x.Abort, min(c.Timeout, x.left())
-	if x.work.Err() != nil || c.Timeout <= 0 {
+	switch {
+	case x.work.Err() != nil:
 		return "", context.Cause(x.work)
+	case c.Timeout <= 0: // the end that work is about to notice
+		return "", shutdown.ErrTimeout
 	}
+	c.Timeout = max(c.Timeout.Round(time.Millisecond), time.Millisecond) // it is printed
 	res := x.Process(x.ctx, c)
 	text := shutdown.Quoted(c.Args)
 	switch {

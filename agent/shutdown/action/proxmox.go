@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,9 +57,9 @@ func (p Proxmox) Run(ctx context.Context, t shutdown.Task) shutdown.Result {
 		return p.start(x)
 	}
 	h := herd{tool: x, after: p.Stop.D(), every: 3 * time.Second, atOnce: 8}
-	h.up = func() ([]guest, bool, error) {
-		all, whole, err := p.list(x)
-		return slices.DeleteFunc(all, func(g guest) bool { return g.off || !meant(g, p.Guests, p.Except) }), whole, err
+	h.up = func() ([]guest, []string, error) {
+		all, unseen, err := p.list(x)
+		return slices.DeleteFunc(all, func(g guest) bool { return g.off || !meant(g, p.Guests, p.Except) }), unseen, err
 	}
 	h.ask = func(g guest, since time.Time) error { return p.ask(x, g, since) }
 	h.force = func(g guest) error {
@@ -68,20 +69,21 @@ func (p Proxmox) Run(ctx context.Context, t shutdown.Task) shutdown.Result {
 	return h.shutDown()
 }
 
-// list returns the guests of this node: those of one tool also when the other fails.
-func (p Proxmox) list(x tool) (all []guest, whole bool, err error) {
-	whole = true
+// list returns the guests of this node, and the tools that did not list all of theirs.
+func (p Proxmox) list(x tool) (all []guest, unseen []string, err error) {
 	for _, l := range []struct {
 		tool string
 		read func(line string) (guest, bool)
 	}{{p.qm(), machine}, {p.pct(), container}} {
 		out, failed := x.run(lookTime, l.tool, "list")
-		err = errors.Join(err, failed)
 		if failed != nil {
+			unseen, err = append(unseen, l.tool), errors.Join(err, failed)
 			continue
 		}
-		lines, complete := rows(out)
-		whole = whole && complete
+		lines, whole := rows(out)
+		if !whole {
+			unseen = append(unseen, l.tool)
+		}
 		for _, line := range lines {
 			if g, ok := l.read(line); ok {
 				g.tool = l.tool
@@ -89,7 +91,7 @@ func (p Proxmox) list(x tool) (all []guest, whole bool, err error) {
 			}
 		}
 	}
-	return all, whole, err
+	return all, unseen, err
 }
 
 // machine reads a line of `qm list`: VMID NAME STATUS MEM(MB) BOOTDISK(GB) PID.
@@ -123,11 +125,11 @@ func (p Proxmox) ask(x tool, g guest, since time.Time) error {
 			return err
 		}
 	}
-	patience := x.left() - 2*time.Second // it has to report before it is killed
+	secs := int((x.left() - 2*time.Second) / time.Second) // it has to report before it is killed
 	if p.Stop > 0 {
-		patience = min(patience, p.Stop.D()-time.Since(since))
+		secs = min(secs, int(math.Ceil((p.Stop.D() - time.Since(since)).Seconds())))
 	}
-	secs := max(1, int(patience/time.Second))
+	secs = max(1, secs)
 	_, err := x.unlocked(time.Duration(secs)*time.Second+proxmoxTime, g.tool, "shutdown", g.id, "--timeout", strconv.Itoa(secs))
 	return err
 }
@@ -181,9 +183,9 @@ func (p Proxmox) Check(ctx context.Context, t shutdown.Task) []shutdown.Finding 
 	}
 	x, end := check(ctx, t)
 	defer end()
-	all, whole, err := p.list(x)
+	all, unseen, err := p.list(x)
 	if err == nil {
-		return x.absent(slices.Concat(p.Guests, p.Except), all, whole, "guest", "correct guests or except; a guest that has moved to another node is that node's")
+		return x.absent(slices.Concat(p.Guests, p.Except), all, len(unseen) == 0, "guest", "correct guests or except; a guest that has moved to another node is that node's")
 	}
 	for _, err := range split(err) {
 		f := shutdown.Finding{Step: t.Step, Check: "guests_unlisted", Text: err.Error(), Fix: "try `qm list` and `pct list`: is pve-cluster running?"}
