@@ -45,6 +45,10 @@ type Options struct {
 	Log            *slog.Logger
 	// Rehearse walks through the plan instead of running it: for the demo.
 	Rehearse bool
+	// Guard and Force are those of shutdown.Config; nil: there is no guard, and a program
+	// forces the power-off.
+	Guard shutdown.Guard
+	Force func(context.Context, shutdown.Goal) error
 	// OnEvent is told every event, drills' included. It must not block; nil: nobody.
 	OnEvent func(dodai.Event)
 	// BootEnd says how an earlier boot ended; nil: systemd's journal does.

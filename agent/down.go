@@ -396,6 +396,9 @@ func onBattery(d policy.Decision) bool {
 func (a *Agent) powerIsBack() bool {
 	v := a.View()
 	d := v.Decision
+	if a.wasTold() { // it goes dark all the same, and starts with the output
+		return false
+	}
 	return v.Down != nil && v.Down.Power && !d.Shutdown && !onBattery(d) && len(d.UPSes) > 0 && linesPresent(d)
 }
 
@@ -426,7 +429,7 @@ func (a *Agent) makeExecutor(p shutdown.Plan) (*shutdown.Executor, error) {
 		orphans = shutdown.PidDir(a.opts.RunDir)
 	}
 	return shutdown.New(shutdown.Config{
-		Orphans: orphans, Return: a.powerIsBack, BeforeOff: a.cutNetworkUPSes,
+		Orphans: orphans, Guard: a.opts.Guard, Force: a.opts.Force, Return: a.powerIsBack, BeforeOff: a.cutNetworkUPSes,
 		Plan: p, Run: shutdown.Process, Logind: shutdown.SystemBus(), Now: a.clock,
 		Emit: a.emit, Record: a.record, Log: a.log,
 	})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -172,6 +173,14 @@ func (a *Agent) cutNetworkUPSes(ctx context.Context) {
 		a.stopCuts(s, ask)
 		a.clearWake()
 	}
+}
+
+// wasTold reports whether a UPS counts down to cutting this machine's output.
+func (a *Agent) wasTold() bool {
+	a.kill.mu.Lock()
+	defer a.kill.mu.Unlock()
+	s, err := a.readKillPower()
+	return err == nil && slices.ContainsFunc(s.UPS, func(u killpower.UPS) bool { return u.Told != nil })
 }
 
 // keepKillPower writes s, unless the machine has been found to stay up since disarmed was

@@ -21,6 +21,7 @@ import (
 	"github.com/dodai-agent/dodai/agent"
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/killpower"
+	"github.com/dodai-agent/dodai/agent/shutdown"
 	"github.com/dodai-agent/dodai/drivers/all"
 )
 
@@ -135,6 +136,11 @@ func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Opti
 				log.Debug("service manager", "err", err)
 			}
 		},
+	}
+	if guards, err := shutdown.OwnGuards(); err != nil {
+		log.Warn("nobody will force a power-off that hangs once the agent has ended", "err", err)
+	} else {
+		opts.Guard, opts.Force = guards, guards.Force
 	}
 	if opts.Listen == "" {
 		opts.Listen = cfg.Export.Listen
