@@ -18,6 +18,7 @@ require (
 	github.com/spf13/cobra v1.10.2
 	go.bug.st/serial v1.6.4
 	go.yaml.in/yaml/v2 v2.4.2
+	golang.org/x/crypto v0.50.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
 	modernc.org/sqlite v1.44.3

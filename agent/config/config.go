@@ -222,6 +222,11 @@ type SSH struct {
 	Connect    Duration `json:"connect_timeout,omitempty"` // 0: 10 s
 	// Gone: the connection breaking, or the host going off, counts as success.
 	Gone bool `json:"gone_is_done,omitempty"`
+	// Forced: the host runs a command of its own for this key, whatever it is asked for, so
+	// that a check may only log in; false: it has a plain shell. nil: a check finds out,
+	// which it can where command= in authorized_keys says so, but not of ForceCommand in
+	// sshd_config or of a login shell that is no shell.
+	Forced *bool `json:"forced_command,omitempty"`
 }
 
 // Redfish asks a management controller to shut its host down, and waits until it is off.
