@@ -133,20 +133,30 @@ func (r BootHoldRequest) said(by string) (string, error) {
 	if !r.Release {
 		return "", badRequest(`release is false: want true, for example {"release":true,"why":"needed now"}`)
 	}
-	text := by
-	for _, part := range []struct {
-		name, between, value string
-		most                 int
-	}{{"who", " for ", r.Who, maxWho}, {"why", ": ", r.Why, maxReason}} {
-		value := strings.TrimSpace(strings.ReplaceAll(dodai.Printable(part.value), "\ufffd", ""))
-		if len(value) > part.most {
-			return "", badRequest("%s has %d bytes: want at most %d", part.name, len(value), part.most)
-		}
-		if value != "" && value != by {
-			text += part.between + value
-		}
+	who, err := oneText("who", r.Who, maxWho)
+	if err != nil {
+		return "", err
 	}
-	return text, nil
+	why, err := oneText("why", r.Why, maxReason)
+	if err != nil {
+		return "", err
+	}
+	if who != "" && who != by {
+		by += " for " + who
+	}
+	if why != "" {
+		by += ": " + why
+	}
+	return by, nil
+}
+
+// oneText is a text as it can be shown on a line.
+func oneText(name, value string, most int) (string, error) {
+	value = strings.TrimSpace(strings.ReplaceAll(dodai.Printable(value), "\ufffd", ""))
+	if len(value) > most {
+		return "", badRequest("%s has %d bytes: want at most %d", name, len(value), most)
+	}
+	return value, nil
 }
 
 // ReleaseBootHold lets heavy services start until the next boot. by is who asks. Where

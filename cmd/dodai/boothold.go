@@ -184,11 +184,11 @@ func (w *bootHoldWait) held(s agent.BootHoldStatus) {
 	if s.LimitLeftS != nil {
 		w.limit = now.Add(time.Duration(*s.LimitLeftS * float64(time.Second)))
 	}
-	about := "held"
+	about := []string{"held"}
 	for _, r := range s.Reasons {
-		about += " " + r.UPS + "/" + string(r.What)
+		about = append(about, r.UPS+"/"+string(r.What))
 	}
-	w.say(about, bootHoldLine(s))
+	w.say(strings.Join(about, " "), bootHoldLine(s))
 }
 
 // say prints a line when it is about something else than the last one, or when a minute has
