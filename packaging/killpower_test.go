@@ -65,15 +65,15 @@ func TestKillpowerPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range example.FindAllSubmatch(page, -1) {
-		c, err := config.Parse("killpower.md", m[1], all.Find)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(c.UPS) != 1 || !c.UPS[0].KillPower || !c.Shutdown.Wake {
-			t.Errorf("%+v: want one UPS that is cut, and the clock", c)
-		}
-		return
+	m := example.FindSubmatch(page)
+	if m == nil {
+		t.Fatal("the page has no example")
 	}
-	t.Error("the page has no example")
+	c, err := config.Parse("killpower.md", m[1], all.Find)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.UPS) != 1 || !c.UPS[0].KillPower || !c.Shutdown.Wake {
+		t.Errorf("%+v: want one UPS that is cut, and the clock", c)
+	}
 }
