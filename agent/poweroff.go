@@ -91,6 +91,7 @@ func (a *Agent) recordPowerOff(p shutdown.Progress) {
 
 // callOffPowerOff forgets a power-off after which the machine stayed up.
 func (a *Agent) callOffPowerOff(why string) {
+	a.dismissGuard()
 	l := &a.loop.powerOff
 	if l.asked == nil {
 		return
@@ -99,6 +100,24 @@ func (a *Agent) callOffPowerOff(why string) {
 	l.asked, l.note = nil, "the last one was not measured: "+why
 	a.store.save(keyPowerOff, []byte("null"))
 }
+
+// dismissGuard calls off whoever would force down a machine that stays up, and does not
+// wait for that.
+func (a *Agent) dismissGuard() {
+	if a.opts.Guard == nil {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), dismissLimit)
+		defer cancel()
+		if err := a.opts.Guard.Disarm(ctx); err != nil {
+			a.log.Error("a guard that would force this machine down may still stand", "err", err)
+		}
+	}()
+}
+
+// dismissLimit bounds how long that is tried.
+const dismissLimit = 10 * time.Second
 
 // runLearnPowerOff finds out, once after the boot, how long the power-off before took. It
 // works beside the loop: a journal that hangs holds up nothing.
