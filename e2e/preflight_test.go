@@ -193,8 +193,7 @@ func (d *daemon) found(r agent.PreflightResult, i, steps int, f planted) {
 
 // libvirtFaults are those of the real virsh with libvirt's own test driver.
 func libvirtFaults(t *testing.T) []planted {
-	if _, err := exec.LookPath("virsh"); err != nil {
-		t.Log("virsh is not installed: nothing of libvirt is planted")
+	if !has(t, "virsh") {
 		return nil
 	}
 	return []planted{{`libvirt: {uri: "test:///default", domains: [tset]}`, "domain_unknown", []string{"there is no domain tset", "test"}}}
@@ -231,7 +230,7 @@ func TestPreflightHealthyPlan(t *testing.T) {
 	if os.Geteuid() == 0 {
 		steps = append(steps, `{command: ["/bin/true"], user: nobody}`)
 	}
-	if _, err := exec.LookPath("virsh"); err == nil {
+	if has(t, "virsh") {
 		steps = append(steps, `libvirt: {uri: "test:///default", domains: [test]}`)
 	}
 	steps = append(steps, remoteHealthy(t, d)...)
