@@ -134,7 +134,8 @@ func (f Factory) keys() string {
 
 // A Cutter is a driver whose device can cut its output and restore it with the mains, as
 // NUT's shutdown.return does. Its methods are called as Poll is: one at a time, with the
-// deadline in ctx, and their errors are *Error.
+// deadline in ctx, and their errors are *Error. They wrap ErrUnable where the device cannot
+// do it at all, and ErrDenied where it does not let us.
 type Cutter interface {
 	Driver
 
@@ -148,6 +149,7 @@ type Cutter interface {
 	// returns what the device was really told: many know steps of seconds or minutes
 	// alone, and are told the next longer one. nil means the device took the command, as far
 	// as its protocol says so; whether the output will be cut only the next readings show.
+	// With an error and a Cut that is not zero the command was sent and may have been taken.
 	Cut(ctx context.Context, c Cut) (Cut, error)
 
 	// StopCut calls off what Cut began. It is no error where nothing was begun.

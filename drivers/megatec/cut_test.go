@@ -180,6 +180,7 @@ func TestCutTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		synctest.Wait()
 		if want := []string{"Q1", "S.5R0003", "Q1", "Q1", "C", "S.5R0003", "Q1"}; !slices.Equal(u.asked, want) {
 			t.Errorf("asked %q, want %q", u.asked, want)
 		}
@@ -201,6 +202,7 @@ func TestCutContext(t *testing.T) {
 			if took := time.Since(begin); took > tt.within || !errors.Is(err, drivers.ErrUnreachable) {
 				t.Errorf("Cut within %v = %v after %v: want ErrUnreachable at its end", tt.within, err, took)
 			}
+			synctest.Wait()
 			if got := slices.Contains(u.asked, "S.5R0003"); got != tt.sent || (told != drivers.Cut{}) != tt.sent {
 				t.Errorf("Cut within %v told %+v, S sent: %v; want sent, and told: %v", tt.within, told, got, tt.sent)
 			}
@@ -236,9 +238,11 @@ func TestStopCut(t *testing.T) {
 					if _, err := d.Cut(t.Context(), halfMinute); err != nil {
 						t.Fatal(err)
 					}
+					synctest.Wait()
 					u.asked = nil
 				}
 				err := d.StopCut(t.Context())
+				synctest.Wait()
 				if _, ok := errors.AsType[*drivers.Error](err); !errors.Is(err, tt.want) || ok != (tt.want != nil) {
 					t.Errorf("StopCut = %v, want the driver's error for %v", err, tt.want)
 				}
@@ -270,6 +274,7 @@ func TestCheckCut(t *testing.T) {
 			if !errors.Is(err, tt.want) || err != nil && !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("%s: CheckCut = %v, want %v with %q", tt.name, err, tt.want, tt.text)
 			}
+			synctest.Wait()
 			if slices.ContainsFunc(u.asked, func(q string) bool { return q != "Q1" }) {
 				t.Errorf("%s: CheckCut sent %q, want Q1 alone", tt.name, u.asked)
 			}

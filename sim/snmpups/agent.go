@@ -42,10 +42,10 @@ func (c Counts) All() int { return c.Get + c.GetNext + c.GetBulk + c.Set + c.Oth
 type Agent struct {
 	objects   table
 	community string
-	writes    writes
 	addr      *net.UDPAddr
 
 	mu     sync.Mutex
+	writes writes
 	conn   *net.UDPConn // nil while gone or closed
 	fault  Fault
 	delay  time.Duration
@@ -173,14 +173,20 @@ func (a *Agent) serve(conn *net.UDPConn) {
 // reply is what goes back, nil for nothing, and how long it takes.
 func (a *Agent) reply(datagram []byte) ([]byte, time.Duration) {
 	request, err := decodeMessage(datagram)
-	if err != nil || !a.lets(request.community) {
-		return nil, 0 // RFC 1157, section 4.1: discarded
+	if err != nil {
+		return nil, 0
 	}
 	a.mu.Lock()
-	a.count(request.pdu)
-	fault, delay, limits := a.fault, a.delay, a.limits
+	fault, delay, limits, writes := a.fault, a.delay, a.limits, a.writes
+	known := request.community == a.community || writes.by(request.community)
+	if known {
+		a.count(request.pdu)
+	}
 	a.mu.Unlock()
-	answer := a.answer(&request, limits)
+	if !known {
+		return nil, 0 // RFC 1157, section 4.1: discarded
+	}
+	answer := a.answer(&request, limits, writes)
 	if answer == nil || fault == Mute {
 		return nil, 0
 	}

@@ -3,7 +3,7 @@ package snmpups
 import "slices"
 
 // answer is the response to a request, nil for none.
-func (a *Agent) answer(request *message, limits Limits) *message {
+func (a *Agent) answer(request *message, limits Limits, writes writes) *message {
 	response := *request
 	response.pdu, response.status, response.index = pduResponse, 0, 0
 	response.binds = slices.Clone(request.binds)
@@ -25,7 +25,7 @@ func (a *Agent) answer(request *message, limits Limits) *message {
 		}
 		a.answerBulk(request, &response)
 	case pduSet:
-		a.answerSet(&response)
+		a.answerSet(&response, writes)
 	default:
 		return nil
 	}

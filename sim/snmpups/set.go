@@ -10,24 +10,24 @@ type writes struct {
 
 // AllowWrites makes the agent take SET requests with the community, which may read as
 // well. take carries out one assignment and returns an error state of SNMP version 2, 0
-// for done. It must be called before anybody asks.
+// for done. An empty community lets nobody write.
 func (a *Agent) AllowWrites(community string, take func(Binding) int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.writes = writes{community, take}
 }
 
-// lets reports whether a community may ask anything at all.
-func (a *Agent) lets(community string) bool {
-	return community == a.community || a.writes.community != "" && community == a.writes.community
-}
+// by reports whether a community may write.
+func (w writes) by(community string) bool { return w.community != "" && community == w.community }
 
 // answerSet carries out a SET, one object after the other. Real agents undo the first
 // where the second fails; nobody sends this one more than one that matters.
-func (a *Agent) answerSet(response *message) {
+func (a *Agent) answerSet(response *message, w writes) {
 	for i, b := range response.binds {
 		status := errNoAccess
-		if a.writes.community != "" && response.community == a.writes.community {
-			status = a.writes.take(b)
-		} else if _, found := a.objects.get(b.OID); !found || a.writes.community == "" {
+		if w.by(response.community) {
+			status = w.take(b)
+		} else if _, found := a.objects.get(b.OID); !found || w.community == "" {
 			status = errNotWritable
 		}
 		if status != 0 {

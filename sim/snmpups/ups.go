@@ -29,8 +29,8 @@ type Config struct {
 	// it is carried out.
 	DenyWrites int
 	Phases     int // 1 or 3
-	Model     string
-	Serial    string
+	Model      string
+	Serial     string
 }
 
 // State is what the UPS model computes with.
