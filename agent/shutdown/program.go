@@ -2,7 +2,6 @@ package shutdown
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -78,11 +77,4 @@ func Quoted(args []string) string {
 		}
 	}
 	return strings.Join(out, " ")
-}
-
-func (p Program) validate() error {
-	if len(p.Args) == 0 || p.Args[0] == "" {
-		return fmt.Errorf("no program")
-	}
-	return nil
 }

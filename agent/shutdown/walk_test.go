@@ -207,10 +207,10 @@ func TestCallOff(t *testing.T) {
 				for _, s := range steps {
 					r.takes[s.Name], r.takes["un"+s.Name] = 5*time.Second, time.Second
 				}
-				var got error
-				time.AfterFunc(tt.at, func() { got = r.CallOff("no longer wanted") })
+				answer := make(chan error, 1)
+				time.AfterFunc(tt.at, func() { answer <- r.CallOff("no longer wanted") })
 				err := r.Run(t.Context(), tt.cause, nil)
-				if !errors.Is(got, tt.err) {
+				if got := <-answer; !errors.Is(got, tt.err) {
 					t.Errorf("CallOff = %v, want %v", got, tt.err)
 				}
 				if wantErr := tt.err == nil; errors.Is(err, ErrCalledOff) != wantErr {
