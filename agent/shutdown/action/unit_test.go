@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -102,9 +103,8 @@ func TestUnitCheckWithSystemd(t *testing.T) {
 
 // polkit is an authority that gives one answer to everybody.
 type polkit struct {
-	may   bool
+	may   atomic.Bool
 	asked chan string
-	error *dbus.Error
 }
 
 type subject struct {
@@ -119,7 +119,7 @@ type verdict struct {
 
 func (p *polkit) CheckAuthorization(s subject, action string, _ map[string]string, flags uint32, _ string) (verdict, *dbus.Error) {
 	p.asked <- fmt.Sprintf("%s %v %s %d", s.Kind, s.Details["name"], action, flags)
-	return verdict{May: p.may, Challenge: !p.may, Details: map[string]string{}}, p.error
+	return verdict{May: p.may.Load(), Challenge: !p.may.Load(), Details: map[string]string{}}, nil
 }
 
 func TestUnitPermission(t *testing.T) {
@@ -147,7 +147,7 @@ func TestUnitPermission(t *testing.T) {
 	if got := <-p.asked; !strings.HasPrefix(got, `system-bus-name ":1.`) || !strings.HasSuffix(got, " org.freedesktop.systemd1.manage-units 0") {
 		t.Errorf("polkit was asked %q, want for this connection, without asking anybody for a password", got)
 	}
-	p.may = true
+	p.may.Store(true)
 	if f := u.permission(t.Context(), connect); f != nil {
 		t.Errorf("permitted, and found %+v", f)
 	}
