@@ -142,7 +142,7 @@ func TestPrintStatus(t *testing.T) {
 		t.Errorf("an empty status: %v\n%s", err, b.String())
 	}
 	b.Reset()
-	if err := printStatus(&b, agent.Status{BootHold: true}); err != nil || !strings.Contains(b.String(), "after boot  the battery could not carry another shutdown yet") {
+	if err := printStatus(&b, agent.Status{BootHold: true, BootHoldWhy: "u1: charge 12 %"}); err != nil || !strings.Contains(b.String(), "after boot  heavy services wait: u1: charge 12 %") {
 		t.Errorf("after boot: %v\n%s", err, b.String())
 	}
 	b.Reset()

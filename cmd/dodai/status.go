@@ -79,7 +79,7 @@ func printStatus(w io.Writer, s agent.Status) error {
 		head = append(head, []string{"shutdown", "since " + s.Shutdown.Since.Local().Format("15:04:05") + ", " + downLine(s.Shutdown)})
 	}
 	if s.BootHold {
-		head = append(head, []string{"after boot", "the battery could not carry another shutdown yet: " + s.BootHoldWhy + "; `dodai boot-hold release` ends it"})
+		head = append(head, []string{"after boot", "heavy services wait: " + s.BootHoldWhy + "; `dodai boot-hold release` lets them start"})
 	}
 	if s.Drill != nil {
 		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s; `dodai drill abort` ends it", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
