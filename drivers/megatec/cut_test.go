@@ -287,9 +287,9 @@ func TestCheckCut(t *testing.T) {
 func TestCutOnTheSimulator(t *testing.T) {
 	t.Parallel()
 	u := newSim(t, sim.Config{Baud: -1, Speed: 60, Runtime: time.Hour})
-	d, twoMinutes := open1(t, u), drivers.Cut{Off: 2 * time.Minute, On: 3 * time.Minute}
+	d, minutes := open1(t, u), drivers.Cut{Off: 4 * time.Minute, On: 3 * time.Minute}
 	u.SetMains(false)
-	if told, err := d.Cut(t.Context(), twoMinutes); err != nil || told != twoMinutes || !u.State().CountingDown {
+	if told, err := d.Cut(t.Context(), minutes); err != nil || told != minutes || !u.State().CountingDown {
 		t.Fatalf("Cut = %+v, %v, counting down: %v", told, err, u.State().CountingDown)
 	}
 	if r, err := d.Poll(t.Context()); err != nil || r.Status.String() != "FSD OB" {
@@ -298,7 +298,7 @@ func TestCutOnTheSimulator(t *testing.T) {
 	if err := d.StopCut(t.Context()); err != nil || u.State().CountingDown {
 		t.Fatalf("StopCut = %v, counting down: %v", err, u.State().CountingDown)
 	}
-	if _, err := d.Cut(t.Context(), twoMinutes); err != nil {
+	if _, err := d.Cut(t.Context(), minutes); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
@@ -312,11 +312,11 @@ func TestCutOnTheSimulator(t *testing.T) {
 		return time.Since(begin)
 	}
 	if took := wait(false); took < 500*time.Millisecond {
-		t.Errorf("the output was cut %v after Cut returned, want 2 s less what that took", took)
+		t.Errorf("the output was cut %v after Cut returned, want 4 s less what that took", took)
 	}
 	u.SetMains(true)
 	if took := wait(true); took < 3*time.Second {
-		t.Errorf("the output was back after %v, want 5 s less what Cut took", took)
+		t.Errorf("the output was back after %v, want 7 s less what Cut took", took)
 	}
 }
 
