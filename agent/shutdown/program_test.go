@@ -2,6 +2,7 @@ package shutdown
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -64,6 +65,27 @@ func foreign(t *testing.T) string {
 		exe[18], exe[19] = 0, byte(machine)
 	}
 	return string(exe)
+}
+
+// accessList lets one more user read and execute a file that is its owner's alone, in the
+// form of the kernel's posix_acl_xattr.
+func accessList(t *testing.T, user string) []byte {
+	t.Helper()
+	cred, _, err := credential(user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const none = ^uint32(0)
+	list := binary.LittleEndian.AppendUint32(nil, 2)
+	for _, e := range []struct {
+		tag, rights uint16
+		id          uint32
+	}{{0x01, 7, none}, {0x02, 5, cred.Uid}, {0x04, 0, none}, {0x10, 5, none}, {0x20, 0, none}} {
+		list = binary.LittleEndian.AppendUint16(list, e.tag)
+		list = binary.LittleEndian.AppendUint16(list, e.rights)
+		list = binary.LittleEndian.AppendUint32(list, e.id)
+	}
+	return list
 }
 
 // What the check says of a program is held against what happens when it is started.
@@ -161,6 +183,14 @@ func TestCheckProgram(t *testing.T) {
 			}
 			if err := os.Chown(path, 0, int(cred.Gid)); err != nil {
 				t.Fatal(err)
+			}
+			return path
+		}},
+		{name: "by an access control list", user: nobody, make: func(t *testing.T, dir string) string {
+			asRoot(t)
+			path := put(t, dir+"/s", script, 0o700)
+			if err := unix.Setxattr(path, "system.posix_acl_access", accessList(t, nobody), 0); err != nil {
+				t.Skipf("no access control lists here: %v", err)
 			}
 			return path
 		}},

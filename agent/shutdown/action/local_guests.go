@@ -144,30 +144,36 @@ func (h *herd) act(up []*fate) {
 		if f.busy || h.onTheir == h.atOnce {
 			continue
 		}
-		var do func() error
-		g := f.guest
-		switch since := time.Since(f.last); {
-		case !f.asked.IsZero() && h.after > 0 && time.Since(f.asked) >= h.after:
-			if f.forced && (f.fails == 0 || f.fails >= refusals || since < retryWait) {
-				continue
-			}
-			if !f.forced {
-				f.forced, f.fails = true, 0
-			}
-			do = func() error { return h.force(g) }
-		case f.asked.IsZero(), f.fails > 0 && f.fails < refusals && since >= retryWait, f.fails == 0 && h.again > 0 && since >= h.again:
-			if f.asked.IsZero() {
-				f.asked = time.Now()
-			}
-			asked := f.asked
-			do = func() error { return h.ask(g, asked) }
-		default:
+		do := h.due(f)
+		if do == nil {
 			continue
 		}
 		f.busy, f.last = true, time.Now()
 		h.onTheir++
 		go func() { h.answers <- answer{f, do()} }()
 	}
+}
+
+// due returns the request that is due for a guest that is up; nil: none is.
+func (h *herd) due(f *fate) func() error {
+	g, since := f.guest, time.Since(f.last)
+	retry := f.fails > 0 && f.fails < refusals && since >= retryWait
+	switch {
+	case f.asked.IsZero():
+		f.asked = time.Now()
+	case h.after > 0 && time.Since(f.asked) >= h.after:
+		if f.forced && !retry {
+			return nil
+		}
+		if !f.forced {
+			f.forced, f.fails = true, 0
+		}
+		return func() error { return h.force(g) }
+	case !retry && (f.fails > 0 || h.again == 0 || since < h.again):
+		return nil
+	}
+	asked := f.asked
+	return func() error { return h.ask(g, asked) }
 }
 
 // wait waits for the next look: until all requests have been answered, or a while.
