@@ -48,6 +48,12 @@ func late(h *host.Host, list ...killpower.UPS) (killpower.Late, *[]string) {
 	}, &said
 }
 
+// hasLine reports whether a line begins so: on a machine under load the last reading may have
+// failed, which the line then says as well.
+func hasLine(said []string, begin string) bool {
+	return slices.ContainsFunc(said, func(line string) bool { return strings.HasPrefix(line, begin) })
+}
+
 func TestActions(t *testing.T) {
 	for _, action := range []string{"reboot", "kexec"} {
 		t.Run(action, func(t *testing.T) {
@@ -82,7 +88,7 @@ func TestCutOnTheLine(t *testing.T) {
 	if n := sim.Asked("S01R0003"); n != 1 {
 		t.Errorf("S01R0003 came %d times, want once: it counts down since the first", n)
 	}
-	if want := "u1: mains absent, told to cut its output after 60 s and to restore it with the mains after 180 s; it counts down"; !slices.Contains(*said, want) {
+	if want := "u1: mains absent, told to cut its output after 60 s and to restore it with the mains after 180 s; it counts down"; !hasLine(*said, want) {
 		t.Errorf("the console has %q, want %q", *said, want)
 	}
 	h.PowerOff()
@@ -113,7 +119,7 @@ func TestNotNamed(t *testing.T) {
 	if err != nil || out.Did != killpower.DidOff || sim.State().CountingDown || sim.Asked("Q1") == 0 || sim.Asked("S01R0003") != 0 {
 		t.Errorf("%+v, %v, counting down %v: want it read and not told", out, err, sim.State().CountingDown)
 	}
-	if !slices.Contains(*said, "u1: mains absent, not to be cut by this host") {
+	if !hasLine(*said, "u1: mains absent, not to be cut by this host") {
 		t.Errorf("the console has %q", *said)
 	}
 	if out.WakeAt == nil || *out.WakeAt != 1234 {
