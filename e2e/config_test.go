@@ -31,6 +31,9 @@ const (
 	lowBattery = `{"kind":"ups","status":["OB","DISCHRG","LB"],"readings":{"battery.charge":9,"battery.runtime":60,"input.voltage":0}}`
 )
 
+// off is a power-off that works where no login manager does, so that nothing stands against it.
+const off = "shutdown: {command: [\"/bin/true\"]}\n"
+
 // reload sends SIGHUP and waits for what it says.
 func (d *daemon) reload(config string, event dodai.EventName) dodai.Event {
 	d.t.Helper()
@@ -86,7 +89,7 @@ func TestReload(t *testing.T) {
 	polls, _ := d.device("u2")
 	eventually(t, 5*time.Second, "u2 to be read on", func() bool { dev, ok := d.device("u2"); return ok && dev.Polls > polls.Polls })
 
-	d.reload(files("u2"), dodai.EventConfigReloaded)
+	d.reload(files("u2")+off, dodai.EventConfigReloaded)
 	eventually(t, 5*time.Second, "u1 to be gone", func() bool { _, there := d.device("u1"); return !there && len(d.status().UPSes) == 1 })
 	eventually(t, 5*time.Second, "the end of the outage of a UPS that is gone", func() bool { return d.status().State == "normal" })
 }
@@ -188,7 +191,7 @@ func TestSIGTERMInAStep(t *testing.T) {
 // Two agents on one state would both shut the machine down, and neither would know.
 func TestSecondAgentIsRefused(t *testing.T) {
 	t.Parallel()
-	d := newDaemon(t, files("u1"))
+	d := newDaemon(t, files("u1")+off)
 	writeFile(t, d.file("u1"), upsJSON)
 	d.start()
 	_, errs, exit := run(t, "agent", "--config", d.config, "--state-dir", d.file("state"), "--socket", d.file("other.sock"))
@@ -207,7 +210,7 @@ func TestSecondAgentIsRefused(t *testing.T) {
 // kill -9 leaves the socket and the lock file behind; neither stops the next agent.
 func TestSocketLeftBehindIsReplaced(t *testing.T) {
 	t.Parallel()
-	d := newDaemon(t, files("u1"))
+	d := newDaemon(t, files("u1")+off)
 	writeFile(t, d.file("u1"), upsJSON)
 	d.start()
 	d.kill()
