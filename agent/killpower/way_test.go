@@ -243,6 +243,17 @@ func TestWayBack(t *testing.T) {
 	}
 }
 
+// TestCountsForEver: a unit that says it will cut, and does not. Without a clock the late
+// command stays for as long as that takes to show.
+func TestCountsForEver(t *testing.T) {
+	o := outage{units: []unit{{own: true, sim: host.UPSConfig{Pretends: true}}}, host: host.Config{NoAlarm: true}}
+	synctest.Test(t, func(t *testing.T) {
+		if got := o.play(2 * time.Minute); got.outcome.Did != DidReboot || got.state != host.Running {
+			t.Errorf("%s, %+v: want it started anew", got.state, got.outcome)
+		}
+	})
+}
+
 // TestNoWayBack shows that the simulation can fail: without what the late command does,
 // the machine stays off.
 func TestNoWayBack(t *testing.T) {

@@ -14,6 +14,8 @@ type UPSConfig struct {
 	OnlyOnBattery bool
 	// Hides: it does not say that it counts down. Claims: it always says so.
 	Hides, Claims bool
+	// Pretends: it counts down for ever.
+	Pretends bool
 	// NoStop: it cannot be told to forget a cut.
 	NoStop bool
 	// Steps the time to the cut is rounded up to; 0: none.
@@ -63,7 +65,7 @@ func (u *UPS) step() {
 	if u.mains && u.cfg.OnlyOnBattery {
 		u.cutAt = time.Time{}
 	}
-	if !u.cutAt.IsZero() && !now.Before(u.cutAt) {
+	if !u.cutAt.IsZero() && !now.Before(u.cutAt) && !u.cfg.Pretends {
 		u.cuts++
 		u.dark(u.on)
 	}
