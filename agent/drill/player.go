@@ -290,10 +290,26 @@ func (p *player) note(d policy.Decision) {
 			p.out.Alerts = append(p.out.Alerts, a.ID)
 		}
 	}
-	if d.BootHold && !p.out.BootHold && (p.opts.Start == nil || p.snap.BootedAt != p.opts.Start.BootedAt) { // what runs at the start has been let go
+	if p.heldForBattery(&d) && !p.out.BootHold && (p.opts.Start == nil || p.snap.BootedAt != p.opts.Start.BootedAt) { // what runs at the start has been let go
 		p.out.BootHold = true
 		p.entry("note", "the start of heavy services is held back")
 	}
+}
+
+// heldForBattery reports whether a boot hold says something about a battery: one in the
+// middle of an outage, whatever it holds, only says that there is an outage.
+func (p *player) heldForBattery(d *policy.Decision) bool {
+	return d.BootHold && slices.ContainsFunc(d.UPSes, func(u policy.UPSView) bool {
+		if u.Available != nil && *u.Available < d.Need+d.Reserve {
+			return true
+		}
+		dev := p.snap.Device(u.UPS)
+		if dev == nil || dev.Reading == nil {
+			return false
+		}
+		charge, known := dev.Reading.Vars.Float(dodai.BatteryCharge)
+		return known && charge < p.pol.BootMinChargePct || dev.Reading.Status.Has(dodai.LB) || dev.Reading.Status.Has(dodai.FSD)
+	})
 }
 
 func (p *player) entry(what, text string) {

@@ -179,8 +179,8 @@ func TestAgentAndHost(t *testing.T) {
 	}{
 		{"restart", "  - {t: 10, set: {ups.status: OB}}\n  - {t: 20, event: agent_stop}\n  - {t: 30, event: agent_start}\n  - {t: 99, event: end}\nconfig: {max_onbatt_s: 60}\n", 70, false,
 			"mains_lost@10 agent_stop@20 agent_start@30 decision@70"},
-		{"the outage goes on over a boot", "  - {t: 10, set: {ups.status: OB}}\n  - {t: 30, event: host_boot}\n  - {t: 99, event: end}\nconfig: {max_onbatt_s: 60}\n", 70, true,
-			"mains_lost@10 host_boot@30 mains_lost@30 note@30 decision@70"},
+		{"the outage goes on over a boot", "  - {t: 10, set: {ups.status: OB}}\n  - {t: 30, event: host_boot}\n  - {t: 99, event: end}\nconfig: {max_onbatt_s: 60}\n", 70, false,
+			"mains_lost@10 host_boot@30 mains_lost@30 decision@70"},
 		{"boot with little charge", "  - {t: 10, set: {battery.charge: 20}}\n  - {t: 20, event: host_boot}\n  - {t: 99, event: end}\n", 0, true, "host_boot@20 note@20"},
 		{"boot with enough", "  - {t: 20, event: host_boot}\n  - {t: 30, set: {battery.charge: 20}}\n  - {t: 99, event: end}\n", 0, false, "host_boot@20"},
 		{"restart with little charge", "  - {t: 10, set: {battery.charge: 20}}\n  - {t: 20, event: agent_start}\n  - {t: 99, event: end}\n", 0, false, "agent_start@20"},
