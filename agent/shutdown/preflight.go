@@ -56,17 +56,37 @@ func (h *Hanging) has(key string) bool {
 	return h.at[key]
 }
 
-func (h *Hanging) set(key string, hangs bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !hangs {
-		delete(h.at, key)
+// comeback is one check that is waited for.
+type comeback struct {
+	*Hanging
+	key           string
+	over, givenUp bool // under the lock of Hanging
+}
+
+func (h *Hanging) watch(key string) *comeback { return &comeback{Hanging: h, key: key} }
+
+// come: the check has come back.
+func (c *comeback) come() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	if c.givenUp {
+		delete(c.at, c.key)
+	}
+}
+
+// giveUp: nobody waits for the check any more.
+func (c *comeback) giveUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
 		return
 	}
-	if h.at == nil {
-		h.at = map[string]bool{}
+	c.givenUp = true
+	if c.at == nil {
+		c.at = map[string]bool{}
 	}
-	h.at[key] = true
+	c.at[c.key] = true
 }
 
 // Preflight asks every step, what takes it back, and the power-off whether they could do
@@ -145,9 +165,9 @@ func bounded(ctx context.Context, h *Hanging, step, does string, limit time.Dura
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, timedOut(limit))
 	defer cancel()
 	found := make(chan []Finding, 1)
-	h.set(key, true)
+	back := h.watch(key)
 	go func() {
-		defer h.set(key, false)
+		defer back.come()
 		defer func() {
 			if p := recover(); p != nil {
 				found <- []Finding{{Check: "check_broken", Text: fmt.Sprintf("the check of %q broke: %v", does, p),
@@ -156,10 +176,13 @@ func bounded(ctx context.Context, h *Hanging, step, does string, limit time.Dura
 		}()
 		found <- check(ctx)
 	}()
+	late := time.NewTimer(limit + checkGrace)
+	defer late.Stop()
 	select {
 	case list := <-found:
 		return presentable(step, list)
-	case <-time.After(limit + checkGrace):
+	case <-late.C:
+		back.giveUp()
 		return []Finding{hangs(step, does, fmt.Sprintf("its check has not come back after %v", limit+checkGrace))}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,21 +108,26 @@ func withoutPowerOff(p Preflight) string {
 // A check that hangs is not begun again until it has come back.
 func TestPreflightHangsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begun := 0
+		var begun atomic.Int64
 		r := newRig(t, tested(Step{Name: "a", Do: probe{name: "a", check: func(context.Context, Task) []Finding {
-			begun++
+			begun.Add(1)
 			time.Sleep(time.Hour)
 			return nil
 		}}}))
 		var h Hanging
+		beside := make(chan Preflight, 1)
+		go func() { beside <- r.Preflight(t.Context(), &h) }()
 		r.Preflight(t.Context(), &h)
-		if got := withoutPowerOff(r.Preflight(t.Context(), &h)); begun != 1 || !strings.Contains(got, "an earlier check has not come back yet") {
-			t.Errorf("begun %d times, found %q", begun, got)
+		if got := withoutPowerOff(<-beside); begun.Load() != 2 || strings.Contains(got, "earlier") {
+			t.Errorf("begun %d times by two at once, found %q", begun.Load(), got)
+		}
+		if got := withoutPowerOff(r.Preflight(t.Context(), &h)); begun.Load() != 2 || !strings.Contains(got, "an earlier check has not come back yet") {
+			t.Errorf("begun %d times, found %q", begun.Load(), got)
 		}
 		time.Sleep(2 * time.Hour)
 		r.Preflight(t.Context(), &h)
-		if begun != 2 {
-			t.Errorf("begun %d times, want again once it has come back", begun)
+		if begun.Load() != 3 {
+			t.Errorf("begun %d times, want again once it has come back", begun.Load())
 		}
 		time.Sleep(2 * time.Hour)
 	})
