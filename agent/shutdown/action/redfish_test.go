@@ -1,9 +1,11 @@
 package action
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -279,4 +281,37 @@ func TestRedfishNonsense(t *testing.T) {
 		r := Redfish{Redfish: config.Redfish{Address: s.URL, CAFile: a.file}}
 		sees(t, body, r.Check(t.Context(), remoteTask(5*time.Second)), want)
 	}
+}
+
+// oneAnswer is a transport on which everything is answered alike.
+type oneAnswer []byte
+
+func (b oneAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(b)), Request: r}, nil
+}
+
+// FuzzRedfish holds the client to ending with a system it can ask for, or with a fault.
+func FuzzRedfish(f *testing.F) {
+	f.Add([]byte(`{"Systems":{"@odata.id":"/a"},"Members":[{"@odata.id":"/b"}],"Id":"1","PowerState":"On","Actions":{"#ComputerSystem.Reset":{"target":"/c","@Redfish.ActionInfo":"/d"}},"Parameters":[{"Name":"ResetType","AllowableValues":["On"]}]}`))
+	f.Add([]byte(`{"Systems":{"@odata.id":"//x/"},"Members":[{},{"@odata.id":3}]}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w, err := newWeb("https://192.0.2.1", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.client.Transport = oneAnswer(body)
+		s := &system{service: service{web: w, user: "x"}}
+		if err := s.find(t.Context(), ""); err != nil {
+			if _, is := errors.AsType[*fault](err); !is {
+				t.Errorf("find with %q = %v, want a fault", body, err)
+			}
+			return
+		}
+		if u, err := s.resolve(s.target); err == nil && !strings.HasPrefix(u, "https://192.0.2.1/") {
+			t.Errorf("with %q the reset goes to %s", body, u)
+		}
+		s.on(t.Context())
+		s.privilege(t.Context())
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -114,9 +115,7 @@ func (w *web) ask(ctx context.Context, method, address, body string, limit int64
 	if err != nil {
 		return nil, faultf("url_malformed", "", "%q is no URL, or %s no method", masked(address), method)
 	}
-	for name, values := range w.headers {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, w.headers)
 	if host := req.Header.Get("Host"); host != "" {
 		req.Host = host
 	}

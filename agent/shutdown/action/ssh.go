@@ -147,6 +147,8 @@ func (s SSH) connect(ctx context.Context) (*ssh.Client, error) {
 type remoteRun struct {
 	client *ssh.Client
 	polite func() bool // whether a command is sent SIGTERM when its time is over
+	// every and wait are between two signs of life and for one; 0: aliveEvery, aliveWait.
+	every, wait time.Duration
 }
 
 // run runs one command to its end, the end of ctx, or that of the connection. What it
@@ -199,13 +201,13 @@ var errSilent = errors.New("the host gives no sign of life any more")
 
 // stayAlive ends the run when the host has gone off without a word.
 func (r remoteRun) stayAlive(ctx context.Context, lost context.CancelCauseFunc) {
-	for pause(ctx, aliveEvery) == nil {
+	for pause(ctx, cmp.Or(r.every, aliveEvery)) == nil {
 		alive := make(chan error, 1)
 		go func() {
 			_, _, err := r.client.SendRequest("keepalive@openssh.com", true, nil)
 			alive <- err
 		}()
-		timer := time.NewTimer(aliveWait)
+		timer := time.NewTimer(cmp.Or(r.wait, aliveWait))
 		select {
 		case err := <-alive:
 			timer.Stop()

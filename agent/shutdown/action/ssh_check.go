@@ -14,7 +14,7 @@ import (
 )
 
 // Check implements shutdown.Action: it logs in for real and asks the shell there for the
-// program that the command begins with, and sudo, where that stands before it, whether it
+// programs that the command needs, and sudo, where that stands before one, whether it
 // would run it without a password. Where the host runs a command of its own for the key,
 // as far as that can be known, nothing is asked: it would run that.
 func (s SSH) Check(ctx context.Context, t shutdown.Task) []shutdown.Finding {
@@ -42,16 +42,18 @@ func (p prober) probe(ctx context.Context) error {
 	if err := p.harmless(ctx); err != nil {
 		return err
 	}
-	first := firstCommand(p.step.Command)
-	for _, word := range first.words {
-		if err := p.look(ctx, word); err != nil {
+	for _, c := range commands(p.step.Command) {
+		if err := p.look(ctx, c.word); err != nil {
+			return err
+		}
+		if c.sudo == "" {
+			continue
+		}
+		if err := p.mayRun(ctx, c.sudo); err != nil {
 			return err
 		}
 	}
-	if first.sudo == "" {
-		return nil
-	}
-	return p.mayRun(ctx, first.sudo)
+	return nil
 }
 
 // harmless is nil where a question is just that.
@@ -108,6 +110,9 @@ func (p prober) lost(err error) error {
 	if _, is := errors.AsType[*fault](err); is {
 		return err
 	}
+	if errors.Is(err, shutdown.ErrTimeout) || isTimeout(err) {
+		return &fault{"no_answer", p.step.address() + " lets user " + p.step.user() + " in and then runs no command in time", "look for what hangs there: a shell's start files, a dead network disk", err}
+	}
 	return &fault{"connection_lost", fmt.Sprintf("the connection to %s broke: %s", p.step.address(), line(err.Error())), "", err}
 }
 
@@ -163,34 +168,64 @@ func (p prober) mayRun(ctx context.Context, command string) error {
 		"sudo on %s does not let user %s run %q: %s", p.step.address(), p.step.user(), line(command), why)
 }
 
-// simple is what is understood of the beginning of a shell command.
+// simple is what is understood of one command of a shell line.
 type simple struct {
-	words []string // programs that it needs, as written
-	sudo  string   // what sudo is to run, with its arguments; empty: there is no sudo
+	word string // the program that it needs, as written
+	sudo string // what sudo is to run, with its arguments; empty: there is no sudo
 }
 
-// assignment stands before a command and is none.
-var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
+const maxCommands = 8 // of a line that are looked at
 
-// firstCommand reads the first command of a shell line. What is no plain command, or
-// would run another one to find out, is left out.
-func firstCommand(command string) simple {
-	words := shellWords(command)
-	for len(words) > 0 && assignment.MatchString(words[0]) {
+var (
+	// assignment stands before a command and is none.
+	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
+	// conditions decide whether what comes after them runs at all.
+	conditions = []string{"if", "while", "until", "for", "case", "test", "[", "[[", "!"}
+	// changers make what comes after them mean something else.
+	changers = []string{".", "source", "eval", "export", "set", "alias", "cd", "exit", "exec"}
+	// carriers run the command that follows them.
+	carriers = []string{"exec", "nohup", "setsid", "sudo"}
+)
+
+// commands reads the commands of a shell line that will run for certain. It stops at the
+// first thing that is more than a plain command: what it does not return is not looked
+// at, and that is all.
+func commands(text string) []simple {
+	var all []simple
+	for _, part := range shellParts(text) {
+		words := part.words
+		for len(words) > 0 && assignment.MatchString(words[0]) {
+			if strings.HasPrefix(words[0], "PATH=") {
+				return all
+			}
+			words = words[1:]
+		}
+		if len(words) == 0 {
+			continue
+		}
+		first := words[0]
+		if slices.Contains(conditions, first) || len(all) == maxCommands {
+			return all
+		}
+		if c := plainCommand(words); !part.otherwise && c.word != "" {
+			all = append(all, c)
+		}
+		if slices.Contains(changers, first) {
+			return all
+		}
+	}
+	return all
+}
+
+func plainCommand(words []string) simple {
+	for len(words) > 1 && words[0] != "sudo" && slices.Contains(carriers, words[0]) && !strings.HasPrefix(words[1], "-") {
 		words = words[1:]
 	}
-	var s simple
-	for len(words) > 1 && (words[0] == "exec" || words[0] == "nohup" || words[0] == "setsid") && !strings.HasPrefix(words[1], "-") {
-		words = words[1:]
+	c := simple{word: words[0]}
+	if c.word == "sudo" || strings.HasSuffix(c.word, "/sudo") {
+		c.sudo = strings.Join(sudoCommand(words[1:]), " ")
 	}
-	if len(words) == 0 {
-		return s
-	}
-	s.words = words[:1]
-	if words[0] == "sudo" || strings.HasSuffix(words[0], "/sudo") {
-		s.sudo = strings.Join(sudoCommand(words[1:]), " ")
-	}
-	return s
+	return c
 }
 
 // sudoCommand leaves the options of sudo out but those that say as whom.
@@ -213,54 +248,89 @@ func sudoCommand(words []string) []string {
 	return append(as, words...)
 }
 
-// shellWords splits the first simple command of a shell line into words, quotes left in
-// place. nil: it begins with something else, or a word of it runs a command.
-func shellWords(command string) []string {
-	var words []string
-	var word strings.Builder
-	quote := rune(0)
-	flush := func() {
-		if word.Len() > 0 {
-			words = append(words, word.String())
-			word.Reset()
-		}
-	}
-	escaped := false
-	for _, r := range command {
-		switch {
-		case escaped:
-			escaped = false
-		case r == '\\' && quote != '\'':
-			escaped = true
-		case quote != 0:
-			if r == quote {
-				quote = 0
-			}
-		case r == '\'' || r == '"':
-			quote = r
-		case r == ' ' || r == '\t':
-			flush()
-			continue
-		case strings.ContainsRune(";&|\n<>#", r):
-			flush()
-			return runsNothing(words)
-		case r == '(' || r == ')' || r == '{' || r == '}':
-			return nil
-		}
-		word.WriteRune(r)
-	}
-	if quote != 0 || escaped {
-		return nil
-	}
-	flush()
-	return runsNothing(words)
+func inName(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-func runsNothing(words []string) []string {
-	for _, w := range words {
-		if strings.Contains(w, "$(") || strings.ContainsRune(w, '`') {
-			return nil
+// shellPart is a command between two operators, with its words as written.
+type shellPart struct {
+	words     []string
+	otherwise bool // "||" follows: it may fail
+}
+
+// shellParts splits a shell line into its commands, up to the first thing that is none
+// or would have to be run to be understood.
+func shellParts(text string) []shellPart {
+	var (
+		parts  []shellPart
+		words  []string
+		word   strings.Builder
+		quote  byte
+		target bool // the next word is a file to write to
+	)
+	flush := func() {
+		if word.Len() > 0 && !target {
+			words = append(words, word.String())
+		}
+		if word.Len() > 0 {
+			target = false
+		}
+		word.Reset()
+	}
+	end := func(otherwise bool) {
+		flush()
+		parts, words = append(parts, shellPart{words, otherwise}), nil
+	}
+	for i := 0; i < len(text); i++ {
+		c, next := text[i], byte(0)
+		if i+1 < len(text) {
+			next = text[i+1]
+		}
+		switch {
+		case c < ' ' && c != '\t' && c != '\n', c == '`', c == '$' && quote != '\'' && !inName(next):
+			return parts // may run something, or shells differ about it
+		case c == '\\' && quote != '\'':
+			if next == 0 || next == '\n' {
+				return parts
+			}
+			word.WriteByte(c)
+			word.WriteByte(next)
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+			word.WriteByte(c)
+		case c == '\'' || c == '"':
+			quote = c
+			word.WriteByte(c)
+		case c == ' ' || c == '\t':
+			flush()
+		case c == '(' || c == ')' || c == '{' || c == '}' || c == '<' && next == '<':
+			return parts
+		case c == '#' && word.Len() == 0:
+			end(false)
+			return parts
+		case c == '<' || c == '>' || c == '&' && next == '>':
+			if strings.Trim(word.String(), "0123456789") == "" {
+				word.Reset() // the number of a stream
+			}
+			flush()
+			target = true
+			for i+1 < len(text) && strings.IndexByte("<>&|", text[i+1]) >= 0 {
+				i++
+			}
+		case c == ';' || c == '&' || c == '|' || c == '\n':
+			end(c == '|' && next == '|')
+			if next == c {
+				i++
+			}
+		default:
+			word.WriteByte(c)
 		}
 	}
-	return words
+	if quote == 0 {
+		end(false)
+	}
+	return parts
 }

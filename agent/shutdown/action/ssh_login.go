@@ -37,7 +37,7 @@ func (s SSH) login() (*sshLogin, error) {
 	if l.key, err = privateKey(s.KeyFile); err != nil {
 		return nil, err
 	}
-	l.cert = readCertificate(s.KeyFile, l.key, l.user, time.Now())
+	l.cert = readCertificate(s.KeyFile, l.key, time.Now())
 	l.hosts, err = readKnownHosts(s.knownHosts(), l.address)
 	return l, err
 }
@@ -75,12 +75,12 @@ func keyPermissions(path string) error {
 // certificate is what lies beside a key: KEY-cert.pub.
 type certificate struct {
 	signer ssh.Signer // nil: there is none that could be used
+	names  []string   // whom it lets in
 	check  string     // of the fault that it would be
 	wrong  string     // why it cannot be used; empty: it can, or there is none
-	forces string     // the command that it allows alone; empty: any
 }
 
-func readCertificate(keyFile string, key ssh.Signer, user string, now time.Time) certificate {
+func readCertificate(keyFile string, key ssh.Signer, now time.Time) certificate {
 	path := keyFile + "-cert.pub"
 	b, err := readFile("the certificate", path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -94,17 +94,17 @@ func readCertificate(keyFile string, key ssh.Signer, user string, now time.Time)
 	if err != nil || !is {
 		return certificate{check: "certificate_invalid", wrong: path + " holds no certificate"}
 	}
-	if check, wrong := certificateWrong(cert, user, now); wrong != "" {
+	if check, wrong := certificateWrong(cert, now); wrong != "" {
 		return certificate{check: check, wrong: "the certificate " + path + " " + wrong}
 	}
 	signer, err := ssh.NewCertSigner(cert, key)
 	if err != nil {
 		return certificate{check: "certificate_invalid", wrong: "the certificate " + path + " belongs to another key"}
 	}
-	return certificate{signer: signer, forces: cert.CriticalOptions["force-command"]}
+	return certificate{signer: signer, names: cert.ValidPrincipals}
 }
 
-func certificateWrong(c *ssh.Certificate, user string, now time.Time) (check, wrong string) {
+func certificateWrong(c *ssh.Certificate, now time.Time) (check, wrong string) {
 	at := uint64(max(now.Unix(), 0))
 	switch {
 	case c.CertType != ssh.UserCert:
@@ -113,9 +113,6 @@ func certificateWrong(c *ssh.Certificate, user string, now time.Time) (check, wr
 		return "certificate_expired", "expired on " + date(time.Unix(int64(min(c.ValidBefore, 1<<62)), 0))
 	case at < c.ValidAfter:
 		return "certificate_not_yet_valid", fmt.Sprintf("is valid from %s on; this host's clock says %s", date(time.Unix(int64(min(c.ValidAfter, 1<<62)), 0)), date(now))
-	case len(c.ValidPrincipals) > 0 && !slices.Contains(c.ValidPrincipals, user):
-		// A server may map names to accounts, so it is offered all the same.
-		return "", ""
 	}
 	return "", ""
 }
@@ -184,6 +181,9 @@ func (l *sshLogin) refused(err error) error {
 		f.text = fmt.Sprintf("%s refuses user %s with the key %s of %s; it offers %s", l.address, l.user,
 			ssh.FingerprintSHA256(l.key.PublicKey()), l.keyFile, strings.Join(l.offered, ", "))
 		f.fix = "is the key in authorized_keys of that user, whose folders nobody else may write to, with no expiry-time= that has passed and no from= that leaves this host out? The log of sshd there says why"
+	}
+	if l.cert.signer != nil {
+		f.text += "; the certificate beside the key is for " + line(cmp.Or(strings.Join(l.cert.names, ", "), "nobody by name"))
 	}
 	if l.banner != "" {
 		f.text += "; it says: " + l.banner

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +102,36 @@ func TestSSHGone(t *testing.T) {
 	s.Stop()
 	if r := a.Run(t.Context(), remoteTask(20*time.Second)); r.Err == nil {
 		t.Errorf("no server with gone_is_done: %+v, want a failure: nothing was asked for", r)
+	}
+}
+
+// TestSSHSilent stops the process at the other end: the connection stays and nothing comes
+// any more, as from a host that has lost its power.
+func TestSSHSilent(t *testing.T) {
+	t.Parallel()
+	s := peer.StartSSHD(t)
+	a := sshTo(s, "")
+	c, err := a.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := remoteRun{client: c, polite: func() bool { return false }, every: 100 * time.Millisecond, wait: 300 * time.Millisecond}
+	said, err := r.run(t.Context(), "echo $PPID; sleep 1; exec kill -STOP $PPID")
+	if pid, parse := strconv.Atoi(said); parse == nil && pid > 1 {
+		syscall.Kill(pid, syscall.SIGKILL) // it cannot notice the end of the connection
+	} else {
+		t.Errorf("the other end is process %q", said)
+	}
+	if !errors.Is(err, errSilent) {
+		t.Errorf("run = %v, want %v", err, errSilent)
+	}
+	if r := a.result(t.Context(), "", err); r.Err == nil || !strings.Contains(r.Err.Error(), "broke while the command ran") {
+		t.Errorf("without gone_is_done: %+v", r)
+	}
+	a.Gone = true
+	if r := a.result(t.Context(), "", err); r.Err != nil {
+		t.Errorf("with gone_is_done: %+v", r)
 	}
 }
 
@@ -229,7 +262,7 @@ func TestSSHCertificate(t *testing.T) {
 		{name: "always", valid: "always:forever"},
 		{name: "expired", valid: "20200101:20200201", check: "certificate_expired", words: []string{"expired on 2020-0", "cert.pub", "signed anew"}},
 		{name: "future", valid: "+1d:+2d", check: "certificate_not_yet_valid", words: []string{"is valid from", "clock says"}},
-		{name: "principal", valid: "-1d:+1d", args: []string{"-n", "somebody"}, check: "login_refused", words: []string{"SHA256:"}},
+		{name: "principal", valid: "-1d:+1d", args: []string{"-n", "somebody"}, check: "login_refused", words: []string{"SHA256:", "is for somebody"}},
 	} {
 		a := sshTo(s, "true")
 		a.KeyFile = s.Keygen(c.name)
@@ -278,6 +311,13 @@ func TestSSHForced(t *testing.T) {
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("the check ran the command that the key is for")
 	}
+	signed := a
+	signed.KeyFile = s.Keygen("signed")
+	s.Sign(signed.KeyFile, "-1d:+1d", "-O", "force-command=touch "+ran)
+	sees(t, "force-command in the certificate", signed.Check(t.Context(), remoteTask(10*time.Second)), "command_unproven", "a command of its own")
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the check ran the command that the certificate is for")
+	}
 	if r := a.Run(t.Context(), remoteTask(10*time.Second)); r.Err != nil {
 		t.Errorf("Run = %+v", r)
 	}
@@ -312,38 +352,73 @@ func TestKeyOptions(t *testing.T) {
 	}
 }
 
-func TestFirstCommand(t *testing.T) {
+func TestCommands(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		command string
-		words   []string
-		sudo    string
-	}{
-		{"poweroff", []string{"poweroff"}, ""},
-		{"  /sbin/poweroff -f", []string{"/sbin/poweroff"}, ""},
-		{"LANG=C A_1='x y' poweroff", []string{"poweroff"}, ""},
-		{"exec nohup poweroff", []string{"poweroff"}, ""},
-		{"sync; poweroff", []string{"sync"}, ""},
-		{"sync&&poweroff", []string{"sync"}, ""},
-		{"echo x >y", []string{"echo"}, ""},
-		{"sudo -n poweroff -h now; echo done", []string{"sudo"}, "poweroff -h now"},
-		{"sudo -n -u admin -- poweroff", []string{"sudo"}, "-u admin poweroff"},
-		{"/usr/bin/sudo -E poweroff", []string{"/usr/bin/sudo"}, "poweroff"},
-		{"sudo", []string{"sudo"}, ""},
-		{"'/opt/my tool' x", []string{"'/opt/my tool'"}, ""},
-		{`/opt/my\ tool x`, []string{`/opt/my\ tool`}, ""},
-		{`echo "a;b" c`, []string{"echo"}, ""},
-		{"$(poweroff)", nil, ""},
-		{"`poweroff`", nil, ""},
-		{"(poweroff)", nil, ""},
-		{"'open", nil, ""},
-		{"", nil, ""},
-		{"A=1", nil, ""},
-		{"# remark", nil, ""},
+	for text, want := range map[string][]simple{
+		"poweroff":                              {{"poweroff", ""}},
+		"  /sbin/poweroff -f":                   {{"/sbin/poweroff", ""}},
+		"LANG=C A_1='x y' poweroff":             {{"poweroff", ""}},
+		"PATH=/sbin poweroff":                   nil,
+		"nohup setsid poweroff":                 {{"poweroff", ""}},
+		"exec nohup poweroff; never":            {{"poweroff", ""}},
+		"sync; poweroff":                        {{"sync", ""}, {"poweroff", ""}},
+		"sync&&poweroff\nhalt":                  {{"sync", ""}, {"poweroff", ""}, {"halt", ""}},
+		"poweroff || halt":                      {{"halt", ""}},
+		"dmesg | tail &":                        {{"dmesg", ""}, {"tail", ""}},
+		"echo x >y":                             {{"echo", ""}},
+		"stop >/dev/null 2>&1 && poweroff":      {{"stop", ""}, {"poweroff", ""}},
+		"stop &>log; poweroff <in >|out":        {{"stop", ""}, {"poweroff", ""}},
+		">log 2>>err poweroff":                  {{"poweroff", ""}},
+		"sudo -n poweroff -h now; echo done":    {{"sudo", "poweroff -h now"}, {"echo", ""}},
+		"sudo -n -u admin -- poweroff":          {{"sudo", "-u admin poweroff"}},
+		"/usr/bin/sudo -E poweroff 2>/dev/null": {{"/usr/bin/sudo", "poweroff"}},
+		"sudo":                                  {{"sudo", ""}},
+		"'/opt/my tool' x":                      {{"'/opt/my tool'", ""}},
+		`/opt/my\ tool x`:                       {{`/opt/my\ tool`, ""}},
+		`echo "a;b" 'c|d' e\;f; halt`:           {{"echo", ""}, {"halt", ""}},
+		"sync # then; poweroff":                 {{"sync", ""}},
+		"a#b":                                   {{"a#b", ""}},
+		"cd /opt && ./stop":                     {{"cd", ""}},
+		". /etc/profile; poweroff":              {{".", ""}},
+		"export PATH=/sbin; poweroff":           {{"export", ""}},
+		"test -x /a && /a":                      nil,
+		"sync; if x; then poweroff; fi":         {{"sync", ""}},
+		"sync; $(poweroff)":                     {{"sync", ""}},
+		"echo \"$(poweroff)\"; halt":            nil,
+		"`poweroff`":                            nil,
+		`$'\''; poweroff; '`:                    nil,
+		"(poweroff)":                            nil,
+		"{ poweroff; }":                         nil,
+		"f() { x; }; f":                         nil,
+		"cat <<x; halt":                         nil,
+		"'open":                                 nil,
+		`open\`:                                 nil,
+		"":                                      nil,
+		"A=1":                                   nil,
+		"# remark":                              nil,
 	} {
-		got := firstCommand(c.command)
-		if !slices.Equal(got.words, c.words) || got.sudo != c.sudo {
-			t.Errorf("firstCommand(%q) = %q, sudo %q; want %q, sudo %q", c.command, got.words, got.sudo, c.words, c.sudo)
+		if got := commands(text); !slices.Equal(got, want) {
+			t.Errorf("commands(%q) = %q, want %q", text, got, want)
 		}
 	}
+}
+
+// FuzzCommands holds what a check sends to a shell to running nothing of what the step
+// does: whatever is looked for, sh finds one plain word in it.
+func FuzzCommands(f *testing.F) {
+	for _, seed := range []string{"poweroff", "sudo -n a 'b c'; d", "a && b || c >d 2>&1", `a\ b "c;d"`, "$'\\''; x; '", "`x`", "a $(b)", "a ${b:-`c`}", "a\nb", "a <<b"} {
+		f.Add(seed)
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, c := range commands(text) {
+			script := "probe() { echo \"$#\"; }; probe " + c.word
+			cmd := exec.Command("/bin/bash", "--norc", "-f", "-c", script)
+			cmd.Dir, cmd.Env = dir, []string{"PATH=/nowhere"}
+			out, err := cmd.CombinedOutput()
+			if n := strings.TrimSpace(string(out)); err != nil || n != "0" && n != "1" && !strings.Contains(c.word, "$") {
+				t.Errorf("commands(%q) has the word %q, of which bash makes %q, %v", text, c.word, out, err)
+			}
+		}
+	})
 }
