@@ -149,6 +149,7 @@ func (a *Agent) resumeDown() {
 	l := &a.loop
 	switch {
 	case l.down == nil:
+		a.disarmKillPower()
 		a.callOffPowerOff("the shutdown it belongs to is not known any more")
 	case l.down.Finished || l.executing:
 	case l.cfg.Mode != config.Armed:
@@ -392,14 +393,13 @@ func onBattery(d policy.Decision) bool {
 	return false
 }
 
-// powerIsBack reports whether the power that was the reason for a shutdown is back.
+// powerIsBack reports whether the power that was the reason for a shutdown is back, and no
+// UPS cuts it in a moment. It must not be called in the loop.
 func (a *Agent) powerIsBack() bool {
 	v := a.View()
 	d := v.Decision
-	if a.wasTold() { // it goes dark all the same, and starts with the output
-		return false
-	}
-	return v.Down != nil && v.Down.Power && !d.Shutdown && !onBattery(d) && len(d.UPSes) > 0 && linesPresent(d)
+	back := v.Down != nil && v.Down.Power && !d.Shutdown && !onBattery(d) && len(d.UPSes) > 0 && linesPresent(d)
+	return back && a.keepNetworkUPSes(a.ctx)
 }
 
 // measureNeed takes what the journal knows about how long steps took into the policy.

@@ -175,14 +175,6 @@ func (a *Agent) cutNetworkUPSes(ctx context.Context) {
 	}
 }
 
-// wasTold reports whether a UPS counts down to cutting this machine's output.
-func (a *Agent) wasTold() bool {
-	a.kill.mu.Lock()
-	defer a.kill.mu.Unlock()
-	s, err := a.readKillPower()
-	return err == nil && slices.ContainsFunc(s.UPS, func(u killpower.UPS) bool { return u.Told != nil })
-}
-
 // keepKillPower writes s, unless the machine has been found to stay up since disarmed was
 // read.
 func (a *Agent) keepKillPower(s *killpower.State, disarmed int) bool {
@@ -299,28 +291,34 @@ func (a *Agent) disarmKillPower() {
 }
 
 // keepNetworkUPSes calls off what cutNetworkUPSes began, because the machine will start anew
-// instead of going off: it is not to lose its power while it does. It must not be called in
-// the loop.
-func (a *Agent) keepNetworkUPSes(ctx context.Context) {
+// instead of going off: it is not to lose its power while it does. It reports whether all of
+// them took that; where one did not, the machine had better be off when its output is cut,
+// and starts when that comes back. It must not be called in the loop.
+func (a *Agent) keepNetworkUPSes(ctx context.Context) bool {
 	a.kill.mu.Lock()
 	s, err := a.readKillPower()
 	disarmed := a.kill.disarmed
 	a.kill.mu.Unlock()
 	if err != nil {
-		return // nothing was told
+		return errors.Is(err, killpower.ErrNoState) // nothing was told
 	}
-	a.stopCuts(s, a.asker(ctx))
+	kept := a.stopCuts(s, a.asker(ctx))
 	for i := range s.UPS {
-		s.UPS[i].Told = nil
+		if slices.Contains(kept, s.UPS[i].Name) {
+			s.UPS[i].Told = nil
+		}
 	}
 	a.keepKillPower(s, disarmed)
+	return !slices.ContainsFunc(s.UPS, func(u killpower.UPS) bool { return u.Told != nil })
 }
 
-// stopCuts calls off what UPSes behind the network were told.
-func (a *Agent) stopCuts(s *killpower.State, ask askFunc) {
+// stopCuts calls off what UPSes behind the network were told, and returns the names of those
+// that took it.
+func (a *Agent) stopCuts(s *killpower.State, ask askFunc) (kept []string) {
 	ctx, cancel := context.WithTimeout(a.ctx, stopLimit)
 	defer cancel()
 	var all sync.WaitGroup
+	var mu sync.Mutex
 	for _, u := range s.UPS {
 		if u.Told == nil {
 			continue
@@ -334,11 +332,16 @@ func (a *Agent) stopCuts(s *killpower.State, ask askFunc) {
 			})
 			if err != nil {
 				text := drivers.Plain(err)
-				a.killPowerEvent(u.Name, u.Name+" may cut its output although the machine stays up: "+text, map[string]any{"error": text})
+				a.killPowerEvent(u.Name, u.Name+" may cut its output although that is called off: "+text, map[string]any{"error": text})
+				return
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			kept = append(kept, u.Name)
 		})
 	}
 	all.Wait()
+	return kept
 }
 
 // clearWake takes the alarm back that this shutdown, or the one before the boot, has set.

@@ -254,7 +254,9 @@ func TestCutNetworkUPSes(t *testing.T) {
 	if n := s.count(dodai.EventKillPower); n != 2 {
 		t.Errorf("%d kill_power events, want one for each UPS", n)
 	}
-	r.keepNetworkUPSes(t.Context())
+	if !r.keepNetworkUPSes(t.Context()) {
+		t.Error("the cuts are not called off")
+	}
 	if _, stopped := c.count(); stopped != 2 || s.killState().UPS[0].Told != nil {
 		t.Errorf("%d cuts called off, state %+v: want both, because the machine starts anew", stopped, s.killState().UPS)
 	}

@@ -20,8 +20,9 @@ const (
 	moreGrace = 4
 	// darkWait is how long a machine may still run after it was forced off.
 	darkWait = 10 * time.Second
-	// returnWait bounds the question whether the power is back. No answer is a no.
-	returnWait = time.Second
+	// returnWait bounds the question whether the power is back, for which UPSes that count
+	// down are asked to stop. No answer is a no.
+	returnWait = 6 * time.Second
 )
 
 // Goal is what becomes of the machine at the end of a shutdown.
