@@ -216,6 +216,9 @@ func (a *Agent) Preflight(ctx context.Context) (*PreflightResult, error) {
 		return nil, err
 	}
 	r := try.run(ctx)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("preflight: %w", context.Cause(ctx))
+	}
 	err := a.call(ctx, func() {
 		if why := a.disturbed(); why != "" {
 			r.Notes = append(r.Notes, why+": what they have stopped is found missing, and none of this is remembered")
@@ -393,7 +396,11 @@ func PreflightAlone(ctx context.Context, cfg *config.Config, find func(string) (
 	for _, c := range try.collectors {
 		running.Go(func() { _ = c.Run(ctx) }) // returns nil
 	}
-	return try.run(ctx), nil
+	r := try.run(ctx)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("preflight: %w", context.Cause(ctx))
+	}
+	return r, nil
 }
 
 // drillPreflight runs a preflight before a drill: what stands against the way down stands

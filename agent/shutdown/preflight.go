@@ -91,8 +91,8 @@ func (c *comeback) giveUp() {
 
 // Preflight asks every step, what takes it back, and the power-off whether they could do
 // their work now. Nothing is stopped. Eight checks run at a time, none longer than 15 s or
-// its step's time-out; one that hangs or panics is a finding itself. When ctx ends the
-// checks do, and what they say is worth nothing.
+// its step's time-out; one that hangs or panics is a finding itself. When ctx ends it
+// returns at once, and what it says is worth nothing.
 //
 // It may run beside whatever the executor does, but what a step has stopped already is
 // then found missing. h belongs to whoever calls it again and again.
@@ -162,6 +162,10 @@ func bounded(ctx context.Context, h *Hanging, step, does string, limit time.Dura
 	if h.has(key) {
 		return []Finding{hangs(step, does, "an earlier check has not come back yet")}
 	}
+	if ctx.Err() != nil {
+		return []Finding{}
+	}
+	over := ctx.Done()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, timedOut(limit))
 	defer cancel()
 	found := make(chan []Finding, 1)
@@ -181,6 +185,9 @@ func bounded(ctx context.Context, h *Hanging, step, does string, limit time.Dura
 	select {
 	case list := <-found:
 		return presentable(step, list)
+	case <-over: // what it would say is worth nothing any more
+		back.giveUp()
+		return []Finding{}
 	case <-late.C:
 		back.giveUp()
 		return []Finding{hangs(step, does, fmt.Sprintf("its check has not come back after %v", limit+checkGrace))}

@@ -133,6 +133,27 @@ func TestPreflightHangsOnce(t *testing.T) {
 	})
 }
 
+// The end of whoever asks is not held up by a check that hangs.
+func TestPreflightEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		var steps []Step
+		for i := range 20 {
+			steps = append(steps, Step{Name: fmt.Sprint("s", i), Do: probe{name: fmt.Sprint(i), check: func(context.Context, Task) []Finding {
+				time.Sleep(time.Hour)
+				return nil
+			}}})
+		}
+		r := newRig(t, tested(steps...))
+		start := time.Now()
+		if p := r.Preflight(ctx, &Hanging{}); len(p.Steps) != 21 || time.Since(start) != time.Second {
+			t.Errorf("%d steps after %v, want it over after 1 s", len(p.Steps), time.Since(start))
+		}
+		time.Sleep(2 * time.Hour)
+	})
+}
+
 func TestPreflightEightAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var steps []Step
