@@ -171,6 +171,10 @@ func (d *decoder) ssh(do *Do) reader {
 			{"undo", "undo: /usr/local/sbin/undrain", d.message("undo", "/usr/local/sbin/undrain", &s.Undo)},
 			{"connect_timeout", "connect_timeout: 5s", d.duration("connect_timeout", 100*time.Millisecond, time.Hour, "5s", &s.Connect)},
 			{"gone_is_done", "gone_is_done: true", d.truth("gone_is_done", &s.Gone)},
+			{"forced_command", "forced_command: true", func(n ast.Node) {
+				s.Forced = new(bool)
+				d.truth("forced_command", s.Forced)(n)
+			}},
 		})
 		d.required(n, "ssh", seen, "host", "host: nas")
 		d.required(n, "ssh", seen, "key_file", "key_file: /etc/dodai/id_ed25519")
