@@ -131,7 +131,7 @@ func TestShutdownSurvivesAKill(t *testing.T) {
 func TestBrokenConfigurationInAShutdown(t *testing.T) {
 	t.Parallel()
 	upsd := peer.StartUPSD(t, map[string]string{"u1": upsFile})
-	d := newDaemon(t, chain(upsd, "test -e %DIR%/again || { touch %DIR%/again; sleep 60; }"))
+	d := newDaemon(t, chain(upsd, "test -e %DIR%/again || { touch %DIR%/again; sleep 3; exit 1; }"))
 	d.start()
 	upsd.Set("u1", "ups.status", "OB DISCHRG LB")
 	eventually(t, 20*time.Second, "the second step", func() bool { return len(d.lines("again")) > 0 })

@@ -318,7 +318,7 @@ func (l login) CanPowerOff() (string, *dbus.Error) { return l.says, nil }
 
 // loginManager runs a private bus in place of the system's, with a login manager on it,
 // and returns its address.
-func loginManager(t *testing.T, dir, says string) string {
+func loginManager(t *testing.T, dir string, manager any) string {
 	t.Helper()
 	socket, config := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
 	writeFile(t, config, fmt.Sprintf(busConfig, socket))
@@ -332,7 +332,7 @@ func loginManager(t *testing.T, dir, says string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.Export(login{says}, "/org/freedesktop/login1", "org.freedesktop.login1.Manager"); err != nil {
+	if err := conn.Export(manager, "/org/freedesktop/login1", "org.freedesktop.login1.Manager"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.RequestName("org.freedesktop.login1", dbus.NameFlagDoNotQueue); err != nil {
@@ -364,7 +364,7 @@ func TestPreflightPowerOffRefused(t *testing.T) {
 		t.Run(tt.says, func(t *testing.T) {
 			d := newDaemon(t, files("u1")+"shutdown: {need: 20s}\ndrills: [{name: felt, scenario: low_battery, level: rehearsal}]\n")
 			writeFile(t, d.file("u1"), upsJSON)
-			address := loginManager(t, d.dir, tt.says)
+			address := loginManager(t, d.dir, login{tt.says})
 			data, err := os.ReadFile(binary)
 			if err != nil {
 				t.Fatal(err)
