@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -94,11 +95,29 @@ hooks:
 `, upsd.Addr(), step)
 }
 
-// kill -9 in the middle of every kind of step that runs on this machine: the next agent
+// closingPort is the address of a server that goes away after ten seconds.
+func closingPort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	time.AfterFunc(10*time.Second, func() { l.Close() })
+	return l.Addr().String()
+}
+
+// kill -9 in the middle of every kind of step: the next agent
 // goes on with the plan, no step runs beside itself, and what must not run twice does not.
 func TestKillInTheMiddleOfEachKind(t *testing.T) {
 	t.Parallel()
 	url, asked := slowServer(t)
+	sshd, bmc, nas := peer.StartSSHD(t), peer.StartIPMISim(t), closingPort(t)
+	bmc.HostTakes(3 * time.Second)
+	password := filepath.Join(t.TempDir(), "password")
+	writeFile(t, password, peer.IPMIAdminSecret+"\n")
+	ssh := fmt.Sprintf(`ssh: {host: "%s", user: %s, key_file: %s, known_hosts: %s, command: "echo begin >>%%DIR%%/order; sleep 2; echo end >>%%DIR%%/order"}`,
+		sshd.Addr(), sshd.User, sshd.KeyFile, sshd.KnownHosts)
+	ipmi := fmt.Sprintf(`ipmi: {address: "%s", user: %s, password_file: %s, cipher: 3}`, bmc.Addr(), peer.IPMIAdmin, password)
 	for name, tt := range map[string]struct {
 		step    string
 		most    int               // how often the middle step may begin
@@ -112,6 +131,10 @@ func TestKillInTheMiddleOfEachKind(t *testing.T) {
 		"libvirt":          {`libvirt: {}`, 2, map[string]string{"virsh": guestTool}},
 		"proxmox":          {`proxmox: {}`, 2, map[string]string{"qm": guestTool, "pct": "#!/bin/sh\n"}},
 		"containers":       {`containers: docker`, 2, map[string]string{"docker": guestTool}},
+		"ssh":              {ssh, 2, nil},
+		"ssh, once":        {`once: true, ` + ssh, 1, nil},
+		"ipmi":             {ipmi, 2, nil},
+		"wait_for":         {`wait_for: ["` + nas + `"]`, 2, nil},
 		"notify":           {`notify: "going down"`, 2, nil},
 		"wall":             {`wall: "going down"`, 2, map[string]string{"wall": standIn}},
 	} {
@@ -128,6 +151,12 @@ func TestKillInTheMiddleOfEachKind(t *testing.T) {
 				return d.lines("order")
 			}
 			begun := func() int {
+				switch name { // which leave no trace, or another one
+				case "ipmi":
+					return len(bmc.HostCalls())
+				case "wait_for":
+					return len(slices.DeleteFunc(d.events(dodai.EventStepStarted), func(ev dodai.Event) bool { return ev.Device != "middle" }))
+				}
 				return len(slices.DeleteFunc(trace(), func(s string) bool { return !strings.HasPrefix(s, "begin") }))
 			}
 			d.start()
@@ -148,7 +177,7 @@ func TestKillInTheMiddleOfEachKind(t *testing.T) {
 					running--
 				}
 				// What died with the agent did not end; guests may be asked while they are going down.
-				if running > 1 && !slices.Contains([]string{"http, idempotent", "notify", "libvirt", "proxmox"}, name) {
+				if running > 1 && !slices.Contains([]string{"http, idempotent", "notify", "libvirt", "proxmox", "ssh"}, name) {
 					t.Errorf("the step ran beside itself: %q", trace())
 				}
 			}
