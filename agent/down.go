@@ -105,7 +105,8 @@ const (
 )
 
 // watchDown looks after a shutdown that runs because of the power: the battery may go out
-// sooner than it said, and the mains may return in time.
+// sooner than it said, and the mains may return, in time to call it off, or for the steps to
+// have all their time.
 func (a *Agent) watchDown(now time.Duration) {
 	l := &a.loop
 	if !l.down.Power {
@@ -120,15 +121,21 @@ func (a *Agent) watchDown(now time.Duration) {
 		l.ends, l.worseSince = to, 0
 		l.executor.Hasten(to)
 	}
-	if l.decision.Shutdown || onBattery(l.decision) || !linesPresent(l.decision) || l.down.Operator != "" {
+	if l.decision.Shutdown || onBattery(l.decision) || !linesPresent(l.decision) {
 		l.calmSince = 0
 		return
 	}
 	if l.calmSince == 0 {
 		l.calmSince = now
 	}
-	if now-l.calmSince >= calm && l.executor.Callable() {
+	switch {
+	case now-l.calmSince < calm:
+	case l.down.Operator == "" && l.executor.Callable():
 		_ = a.callOff("the mains are back") // it has just passed the point of no return
+	case l.ends != (shutdown.Ends{}) && l.powerOff.asked == nil:
+		a.log.Info("the mains are back: the steps have all the time they may take")
+		l.executor.Relax()
+		l.ends, l.worseSince = shutdown.Ends{}, 0
 	}
 }
 

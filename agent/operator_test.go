@@ -281,3 +281,36 @@ shutdown:
     - {name: after, command: ["/bin/sh", "-c", "echo after >>%DIR%/order"]}
   command: ["/bin/sh", "-c", "echo off >>%DIR%/order"]
 `
+
+// Behind the point of no return mains that are back for good give the steps their time.
+func TestMainsBackGiveTime(t *testing.T) {
+	s := newSite(t)
+	st := s.step(strings.Replace(operated, "  need: 2s\n  reserve: 1s", "  need: 300s\n  reserve: 60s", 1), nil)
+	for range 8 {
+		st.read("u1", ups("OB LB", 20, 400))
+		st.pass(time.Second)
+	}
+	if st.loop.down == nil || st.loop.ends.Ask == 0 {
+		t.Fatalf("no shutdown with an end: %+v, %+v", st.loop.down, st.loop.ends)
+	}
+	for i := range 40 {
+		st.read("u1", ups("OL", 20, 400))
+		st.pass(time.Second)
+		if st.loop.ends.Ask == 0 {
+			if i < 9 {
+				t.Errorf("the end is gone after %d s of mains, want 10", i)
+			}
+			break
+		}
+	}
+	if st.loop.down == nil || st.loop.ends.Ask != 0 {
+		t.Fatalf("%+v, %+v, want the shutdown without an end", st.loop.down, st.loop.ends)
+	}
+	for range 10 { // and away again
+		st.read("u1", ups("OB LB", 20, 200))
+		st.pass(time.Second)
+	}
+	if st.loop.ends.Ask == 0 {
+		t.Error("the mains are away again, and there is no end")
+	}
+}

@@ -166,5 +166,17 @@ func (e *Executor) hold(ctx, abort context.Context, step string) {
 		return
 	}
 	e.Log.Warn("steps stopped, power-off at the deadline", "step", step, "left", left)
+	abort, cancel := context.WithCancel(abort)
+	defer cancel()
+	go func() { // an end that is taken away is none to wait for
+		for now, changed := e.ends.get(); now.Ask != 0; now, changed = e.ends.get() {
+			select {
+			case <-changed:
+			case <-abort.Done():
+				return
+			}
+		}
+		cancel()
+	}()
 	e.untilAsk(ctx, abort)
 }

@@ -2,7 +2,7 @@ package shutdown
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -48,6 +48,14 @@ func (e *Executor) Hasten(to Ends) {
 	}
 }
 
+// Relax takes the ends away from a Run whose steps are under way: the mains are back. It
+// changes nothing once the power-off has begun.
+func (e *Executor) Relax() {
+	if e.States()[len(e.Plan.Steps)].Phase == PhaseWaiting {
+		e.ends.set(Ends{})
+	}
+}
+
 // earlier is the earlier of two instants, of which 0 is none.
 func earlier(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
@@ -69,11 +77,11 @@ func (e *Executor) left() (left time.Duration, bounded bool) {
 // longestLeft stands for having all the time one wants.
 const longestLeft = 24 * time.Hour
 
-// errDeadline is why a step is cut short whose time-out is not over.
-var errDeadline = errors.New("cut short: the battery's time is needed for the power-off")
+// errDeadline is why a step is cut short whose own time-out is not over.
+var errDeadline = fmt.Errorf("%w: what is left of the battery is for the power-off", ErrTimeout)
 
-// untilAsk waits until the power-off has to be asked for. It returns sooner, and false,
-// when ctx or other ends; other may be nil.
+// untilAsk waits until the power-off has to be asked for, for ever where there is no such
+// instant. It returns sooner, and false, when ctx or other ends; other may be nil.
 func (e *Executor) untilAsk(ctx, other context.Context) bool {
 	if other == nil {
 		other = context.Background()
@@ -98,15 +106,9 @@ func (e *Executor) untilAsk(ctx, other context.Context) bool {
 	}
 }
 
-// cutShort cancels with errDeadline when the ends are brought forward so far that they
-// come before ctx's own end. Until that happens a step's time-out knows them.
+// cutShort cancels with errDeadline when the power-off has to be asked for before ctx ends.
 func (e *Executor) cutShort(ctx context.Context, cancel context.CancelCauseFunc) {
-	_, changed := e.ends.get()
-	select {
-	case <-ctx.Done():
-	case <-changed:
-		if e.untilAsk(ctx, nil) {
-			cancel(errDeadline)
-		}
+	if e.untilAsk(ctx, nil) {
+		cancel(errDeadline)
 	}
 }

@@ -108,10 +108,10 @@ func TestDeadlineCutsAndSkips(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.expect(t, `0s run slow
-			30s timeout slow
+			30s abort slow
 			30s record late skipped
 			30s event step_failed late
-			30s run off`, "run ", "timeout", "late")
+			30s run off`, "run ", "abort", "late")
 	})
 }
 

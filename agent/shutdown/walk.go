@@ -238,7 +238,7 @@ func (e *Executor) attempt(ctx context.Context, cause Cause, s *Step, abort cont
 	limit, cancel := context.WithCancelCause(abort)
 	defer cancel(nil)
 	go e.cutShort(limit, cancel)
-	t := e.task(cause, s.Name, max(e.stepTimeout(s), time.Millisecond), limit)
+	t := e.task(cause, s.Name, s.timeout(), limit)
 	if e.Orphans != nil {
 		t.Started = func(pid int) { e.Orphans.Begun(s.Name, pid) }
 		defer func() {

@@ -100,27 +100,34 @@ func TestTwelveSteps(t *testing.T) {
 			6s event step_failed logs
 			6s run flush`, []string{"run logs", "retried", "step_failed", "run flush"}},
 		"the deadline cuts what runs and skips the rest": {nil, Cause{Ends: Ends{Ask: 10 * time.Second}}, `
-			10s timeout db
-			10s timeout vms
+			10s abort db
+			10s abort vms
 			10s record storage skipped
 			10s record nas skipped
 			10s record nas-off skipped
-			10s run off`, []string{"timeout", "skipped", "run off"}},
+			10s run off`, []string{"abort", "skipped", "run off"}},
 		"the battery goes out faster than it said": {func(r *rig, _ func(string) *Step) {
 			time.AfterFunc(3*time.Second, func() { r.Hasten(Ends{Ask: 15 * time.Second}) })
 		}, Cause{Ends: Ends{Ask: time.Minute}}, `
+			15s abort db
 			15s abort vms
-			15s timeout db
 			15s record storage skipped
 			15s record nas skipped
 			15s record nas-off skipped
 			15s run off`, []string{"abort", "timeout", "skipped", "run off"}},
+		"the mains are back: all the time again": {func(r *rig, _ func(string) *Step) {
+			time.AfterFunc(3*time.Second, r.Relax)
+		}, Cause{Ends: Ends{Ask: 10 * time.Second}}, `
+			31s run storage
+			35s run nas
+			40s run nas-off
+			47s run off`, []string{"abort", "timeout", "skipped", "run storage", "run nas", "run off"}},
 		"nothing is retried into the deadline": {func(r *rig, step func(string) *Step) {
 			r.fails["vms"], step("vms").Retries = errBroken, 5
 		}, Cause{Ends: Ends{Ask: 32 * time.Second}}, `
 			31s event step_failed vms
 			31s run storage
-			32s timeout storage`, []string{"event step_retried vms", "event step_failed vms", "run storage", "timeout"}},
+			32s abort storage`, []string{"event step_retried vms", "event step_failed vms", "run storage", "abort"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
