@@ -42,12 +42,10 @@ func (d *driver) CheckCut(ctx context.Context, c drivers.Cut) error {
 		if err != nil {
 			return err
 		}
-		for _, w := range wishes(c) {
-			if err := u.possible(w, maySet); err != nil {
-				return err
-			}
+		if err := u.possible(u.offWish(c), maySet); err != nil {
+			return err
 		}
-		return nil
+		return u.possible(u.onWish(c, c.Off), maySet)
 	})
 }
 
@@ -75,14 +73,16 @@ func (d *driver) Cut(ctx context.Context, c drivers.Cut) (told drivers.Cut, err 
 			return err
 		}
 		u.track()
-		var delays [2]time.Duration
-		for i, w := range wishes(c) {
-			if delays[i], err = u.arrange(ctx, w); err != nil {
-				return err
-			}
+		off, err := u.arrange(ctx, u.offWish(c))
+		if err != nil {
+			return err
 		}
-		told, d.cut = drivers.Cut{Off: delays[0], On: delays[1]}, true
-		err := u.run(ctx, cutCommand)
+		on, err := u.arrange(ctx, u.onWish(c, off))
+		if err != nil {
+			return err
+		}
+		told, d.cut = drivers.Cut{Off: off, On: u.back(off, on)}, true
+		err = u.run(ctx, cutCommand)
 		if _, refused := errors.AsType[*serverError](err); refused {
 			told, d.cut = drivers.Cut{}, false
 		}

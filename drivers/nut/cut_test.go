@@ -46,11 +46,26 @@ func exactly(f *fakeUPSD) {
 	f.control.types = map[string]string{"ups.delay.shutdown": "RW STRING:10", "ups.delay.start": "RW STRING:10"}
 }
 
+// usbhid is like the driver of that name, which keeps what it was set to.
+func usbhid(f *fakeUPSD) { exactly(f); f.vars["driver.name"] = "usbhid-ups" }
+
 func readOnly(f *fakeUPSD) { f.control.types = nil }
 
 var cutCases = []cutCase{
 	{name: "as it is", off: 30 * sec, on: 180 * sec, told: drivers.Cut{Off: 30 * sec, On: 180 * sec}},
 	{name: "near enough as it is", off: sec, on: 121 * sec, told: drivers.Cut{Off: 30 * sec, On: 180 * sec}},
+	{
+		name: "both counted from the command", off: 200 * sec, on: 180 * sec, change: usbhid, told: drivers.Cut{Off: 240 * sec, On: 180 * sec},
+		set: "shutdown 240, start 420",
+	},
+	{
+		name: "both counted from the command, one longer already", off: 20 * sec, on: 180 * sec, told: drivers.Cut{Off: 100 * sec, On: 200 * sec}, set: "start 300",
+		change: func(f *fakeUPSD) { usbhid(f); f.vars["ups.delay.shutdown"] = "100" },
+	},
+	{
+		name: "both counted from the command, return not to be set", off: 200 * sec, on: 180 * sec, check: drivers.ErrUnable, cut: drivers.ErrUnable, say: "want at least 420 s", set: "shutdown 240",
+		change: func(f *fakeUPSD) { usbhid(f); delete(f.control.types, "ups.delay.start") },
+	},
 	{name: "zero", told: drivers.Cut{Off: 30 * sec, On: 0}, set: "start 0"},
 	{name: "negative", off: -minute, on: -minute, told: drivers.Cut{Off: 30 * sec, On: 0}, set: "start 0"},
 	{

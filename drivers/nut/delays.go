@@ -31,13 +31,45 @@ type wish struct {
 	must    bool // the UPS has to report it
 }
 
-// wishes are Cut's two: off, on. Without the first the output may go at once. Without the
-// second it returns when the UPS likes.
-func wishes(c drivers.Cut) [2]wish {
-	whole := func(d time.Duration) int {
-		return int(math.Ceil(min(max(d, 0), 2*maxDelay*time.Second).Seconds()))
+// offWish and onWish are Cut's two. Without the first the output may go at once. Without
+// the second it returns when the UPS likes.
+func (u *control) offWish(c drivers.Cut) wish {
+	return wish{offDelay, u.whole(c.Off), true}
+}
+
+// onWish is for a cut that comes after off.
+func (u *control) onWish(c drivers.Cut, off time.Duration) wish {
+	if u.twoTimers() {
+		return wish{onDelay, u.whole(off + max(c.On, 0)), false}
 	}
-	return [2]wish{{offDelay, whole(c.Off), true}, {onDelay, whole(c.On), false}}
+	return wish{onDelay, u.whole(c.On), false}
+}
+
+// whole is a duration in the unit's steps, rounded up.
+func (u *control) whole(d time.Duration) int {
+	n := int(math.Ceil(min(max(d, 0), 2*maxDelay*time.Second).Seconds()))
+	if u.twoTimers() {
+		n = roundUp(n, 60)
+	}
+	return n
+}
+
+// twoTimers reports whether the UPS's driver starts both countdowns at the command: an
+// output whose return comes first stays off for ever where the mains are back before the
+// cut. The same units may count whole minutes alone, rounded down, while upsd shows what
+// they were told.
+//
+// Source: manual pages of usbhid-ups and mge-shut, "offdelay" and "ondelay".
+func (u *control) twoTimers() bool {
+	return slices.Contains([]string{"usbhid-ups", "mge-shut", "oldmge-shut"}, u.vars["driver.name"])
+}
+
+// back is the delay of the return as drivers.Cut has it: counted from the cut.
+func (u *control) back(off, on time.Duration) time.Duration {
+	if u.twoTimers() {
+		return max(on-off, 0)
+	}
+	return on
 }
 
 // seconds reads a delay. Negative ones mean "not set".
