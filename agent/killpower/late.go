@@ -260,15 +260,17 @@ func (r *run) choose() {
 
 func (r *run) tellAll(ctx context.Context) {
 	errs := make([]error, len(r.chosen))
-	each(r.chosen, func(d *device) {
-		i := slices.Index(r.chosen, d)
-		for range tellTries {
-			if errs[i] = r.tell(ctx, d); errs[i] == nil {
-				return
-			}
-		}
-	})
+	each(r.chosen, func(d *device) { errs[slices.Index(r.chosen, d)] = r.tellUntilTaken(ctx, d) })
 	r.errs = append(r.errs, errs...)
+}
+
+func (r *run) tellUntilTaken(ctx context.Context, d *device) (err error) {
+	for range tellTries {
+		if err = r.tell(ctx, d); err == nil {
+			break
+		}
+	}
+	return err
 }
 
 // tell keeps the output away until every UPS that the daemon has told is dark, too: two
@@ -350,10 +352,11 @@ func (r *run) confirmed() bool {
 }
 
 // tellAgain repeats a command that the UPS shows no sign of. Some never show any; for those
-// the countdown begins anew.
+// the countdown begins anew, and where that fails half way none runs: it is tried as often
+// as the first time.
 func (r *run) tellAgain(ctx context.Context, d *device) {
 	if s := d.now(); s.told != nil && s.err == nil && !s.counting && s.mains == MainsAbsent {
-		if err := r.tell(ctx, d); err != nil {
+		if err := r.tellUntilTaken(ctx, d); err != nil {
 			r.Log.Warn("repeating the command", "ups", d.Name, "err", err)
 		}
 	}

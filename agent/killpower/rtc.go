@@ -72,7 +72,13 @@ func (r RTC) Wake(before Wake, in time.Duration) (Wake, error) {
 	default:
 		w.Was = set
 	}
-	return w, r.set(w.At)
+	if err := r.set(w.At); err != nil {
+		if set > now {
+			err = errors.Join(err, r.set(set)) // nobody would remember the one that was there
+		}
+		return Wake{}, err
+	}
+	return w, nil
 }
 
 // Clear takes back what Wake has set, and gives the alarm that had to give way its place

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clock makes the files of a clock below a folder: since_epoch in its own seconds and an
@@ -110,6 +112,29 @@ func TestWake(t *testing.T) {
 				t.Errorf("after Clear the clock has %d, want %d", set, want)
 			}
 		})
+	}
+}
+
+// TestWakeRefused: a clock that does not take the new alarm keeps the one it had. The limit
+// on the size of files makes one that takes nine digits and not ten.
+func TestWakeRefused(t *testing.T) {
+	const now, set = 999_999_800, 999_999_900
+	root := t.TempDir()
+	dir := clock(t, root, "rtc0", now, set)
+	r, err := FindRTC(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var old unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &old))
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(len("999999900\n")), Max: old.Max}))
+	w, err := r.Wake(Wake{At: set}, time.Hour)
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
+	if err == nil || w != (Wake{}) {
+		t.Errorf("Wake = %+v, %v: want an error alone", w, err)
+	}
+	if got := alarmOf(t, dir); got != set {
+		t.Errorf("the clock has %d, want %d as before", got, set)
 	}
 }
 

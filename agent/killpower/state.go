@@ -32,6 +32,10 @@ const (
 	maxUp   = 50 * 365 * 24 * time.Hour
 )
 
+// maxAge is far beyond what any way down takes. What is older was left behind by a daemon
+// that was ended before it could take it back, and the next power-off is somebody else's.
+const maxAge = 12 * time.Hour
+
 // State is what the late command has to know. Instants are on the clock that counts from
 // the boot (CLOCK_BOOTTIME).
 type State struct {
@@ -121,8 +125,8 @@ func Remove(dir string) error {
 }
 
 // Read reads the state in dir for the boot called bootID at its instant now. The error is
-// ErrNoState where there is none, and wraps ErrState where it is of another boot, damaged,
-// or could have been written or read by somebody else than its owner: root, or who asks.
+// ErrNoState where there is none, and wraps ErrState where it is of another boot, too old,
+// damaged, or could have been written or read by somebody else than its owner: root, or who asks.
 func Read(dir, bootID string, now time.Duration) (*State, error) {
 	path := filepath.Join(dir, FileName)
 	data, err := readOwn(path)
@@ -240,6 +244,8 @@ func (s *State) belongs(bootID string, now time.Duration) error {
 		return fmt.Errorf("it is of boot %q, this is boot %q", s.BootID, bootID)
 	case s.At > now:
 		return fmt.Errorf("it was written at %v of this boot, and it is %v only", s.At, now)
+	case now-s.At > maxAge:
+		return fmt.Errorf("it was written %v ago, want at most %v: left behind by an outage that is over", now-s.At, maxAge)
 	}
 	return nil
 }

@@ -137,6 +137,21 @@ func TestStateRefused(t *testing.T) {
 	}
 }
 
+// TestReadAge: what a daemon left behind that never came back is not taken for an outage.
+func TestReadAge(t *testing.T) {
+	dir := t.TempDir()
+	s := sample()
+	if err := Write(dir, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(dir, "b1", s.At+maxAge); err != nil {
+		t.Errorf("after %v: %v", maxAge, err)
+	}
+	if got, err := Read(dir, "b1", s.At+maxAge+1); got != nil || !errors.Is(err, ErrState) {
+		t.Errorf("later than that: %v, %v: want ErrState", got, err)
+	}
+}
+
 func TestInherit(t *testing.T) {
 	old, s := sample(), sample()
 	s.Wake, s.UPS[1].Told = &Wake{}, nil
@@ -191,13 +206,14 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		dir := t.TempDir()
-		if s.belongs(s.BootID, maxUp) != nil {
+		now := s.At + maxAge
+		if s.belongs(s.BootID, now) != nil {
 			return
 		}
 		if err := Write(dir, s); err != nil {
 			t.Fatal(err)
 		}
-		again, err := Read(dir, s.BootID, maxUp)
+		again, err := Read(dir, s.BootID, now)
 		if err != nil {
 			t.Fatalf("%s\nis taken, and then not: %v", data, err)
 		}
