@@ -144,7 +144,15 @@ func listenUnix(path string) (net.Listener, error) {
 func (a *Agent) remoteAPI() http.Handler {
 	mux := http.NewServeMux()
 	export.Mount(mux, a.metrics, a.healthy, a.readyNow)
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.Status()) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		s := a.Status()
+		if s.Shutdown != nil {
+			for i := range s.Shutdown.Steps {
+				s.Shutdown.Steps[i].Does = "" // a command line may hold what is nobody's business
+			}
+		}
+		writeJSON(w, s)
+	})
 	return mux
 }
 
@@ -153,6 +161,7 @@ func (a *Agent) remoteAPI() http.Handler {
 func (a *Agent) localAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", a.remoteAPI())
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.Status()) })
 	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, list(a.View().Findings)) })
 	mux.HandleFunc("GET /v1/events", a.getEvents)
 	mux.HandleFunc("GET /v1/drills", a.listDrills)

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -59,6 +60,11 @@ func TestOperatorCallsOff(t *testing.T) {
 	d := r.Status().Shutdown
 	if d == nil || d.Operator != "ann" || !d.CanCancel || d.AskedByS != nil || len(d.Steps) != 4 {
 		t.Fatalf("status %+v", d)
+	}
+	remote := httptest.NewRecorder()
+	r.remoteAPI().ServeHTTP(remote, httptest.NewRequest("GET", "/v1/status", nil))
+	if body := remote.Body.String(); !strings.Contains(body, `"step": "web"`) || strings.Contains(body, "/bin/sh") {
+		t.Errorf("the network is told %s, want the steps without their command lines", body)
 	}
 	for i, want := range []shutdown.Phase{shutdown.PhaseDone, shutdown.PhaseStarted, shutdown.PhaseWaiting, shutdown.PhaseWaiting} {
 		if got := d.Steps[i]; got.State != want || (want == shutdown.PhaseDone) != (got.TookS != nil) || (i < 3) != (got.Does != "") {
