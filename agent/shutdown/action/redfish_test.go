@@ -28,10 +28,12 @@ type redfishBMC struct {
 	takes   time.Duration
 	deaf    bool
 	role    string // "": accounts are not visible
+	slowOn  bool   // the host shows as off for a while after it was switched on
 	refuse  int    // status with which resets are refused; 0: they are not
 	broken  bool   // resets are done and not answered
 
 	off   time.Time // it is off from then on; zero: it stays on
+	on    time.Time // it shows as on from then on, if it is
 	did   []string
 	polls int
 }
@@ -41,7 +43,7 @@ func newRedfish() *redfishBMC {
 }
 
 func (b *redfishBMC) power() string {
-	if !b.off.IsZero() && !time.Now().Before(b.off) {
+	if !b.off.IsZero() && !time.Now().Before(b.off) || time.Now().Before(b.on) {
 		return "Off"
 	}
 	return "On"
@@ -55,6 +57,9 @@ func (b *redfishBMC) calls() []string {
 
 func (b *redfishBMC) reset(kind string) {
 	b.did = append(b.did, kind)
+	if kind == "PushPowerButton" && b.power() == "Off" && b.off.After(b.on) {
+		kind = "On"
+	}
 	switch kind {
 	case "ForceOff":
 		b.off = time.Now()
@@ -64,6 +69,9 @@ func (b *redfishBMC) reset(kind string) {
 		}
 	case "On":
 		b.off = time.Time{}
+		if b.slowOn {
+			b.on = time.Now().Add(60 * time.Millisecond)
+		}
 	}
 }
 
@@ -221,6 +229,21 @@ func TestRedfishBack(t *testing.T) {
 	}
 	if a.Inverse().Inverse() != nil {
 		t.Error("the way back has a way back")
+	}
+}
+
+// TestRedfishBackByButton: the button of a host that is starting switches it off again.
+func TestRedfishBackByButton(t *testing.T) {
+	t.Parallel()
+	b := newRedfish()
+	b.allowed, b.slowOn = []string{"ForceOff", "PushPowerButton"}, true
+	a := redfishTo(t, b)
+	if r := a.Run(t.Context(), remoteTask(20*time.Second)); r.Err != nil {
+		t.Fatalf("Run = %+v", r)
+	}
+	r := a.Inverse().Run(t.Context(), remoteTask(20*time.Second))
+	if got := b.calls(); r.Err != nil || !slices.Equal(got, []string{"PushPowerButton", "PushPowerButton"}) {
+		t.Errorf("Inverse = %+v, the host was told %q; want one press for each way", r, got)
 	}
 }
 

@@ -21,6 +21,11 @@ type controller interface {
 // powerEvery is how often a BMC is asked whether the host is off.
 const powerEvery = 2 * time.Second
 
+// startLooks is how many questions a host that was switched on may go on being called off
+// before it is switched on once more. Earlier, a pressed power button would switch off
+// what is just starting.
+const startLooks = 15
+
 // switching is how a host is switched off.
 type switching struct {
 	host  string
@@ -89,15 +94,18 @@ func (s switching) went(took time.Duration, forced bool, refused error) string {
 func (s switching) up(ctx context.Context, c controller, settle time.Duration) shutdown.Result {
 	begin := time.Now()
 	started := false
+	looks := 0 // until it is switched on once more
 	var last error
-	for {
+	for ; ; looks-- {
 		on, err := c.on(ctx)
 		switch {
 		case err != nil:
 			last = err
+		case !on && looks > 0:
 		case !on:
-			last = c.start(ctx)
-			started = started || last == nil
+			if last = c.start(ctx); last == nil {
+				started, looks = true, startLooks
+			}
 		case started:
 			return shutdown.Failed(nil, s.host+" is on again")
 		case time.Since(begin) >= settle:
