@@ -95,7 +95,7 @@ type off struct {
 type aim struct {
 	goal Goal
 	// earliest is the soonest that it may be forced: with the power back the battery's
-	// end is no reason to cut off a polite reboot before its first grace.
+	// end is no reason to cut off a polite reboot before it was answered and had its grace.
 	earliest time.Duration
 }
 
@@ -166,7 +166,7 @@ func (o *off) choose(ctx context.Context) {
 	case !back:
 		o.aim = aim{goal: GoalPowerOff}
 	case o.aim.goal != GoalReboot:
-		o.aim = aim{goal: GoalReboot, earliest: o.e.Now() + o.e.grace()}
+		o.aim = aim{goal: GoalReboot, earliest: o.e.Now() + o.e.askTimeout() + o.e.grace()}
 	}
 }
 

@@ -218,23 +218,23 @@ func TestPowerIsBack(t *testing.T) {
 		if err := r.Run(ctx, Cause{Ends: Ends{Force: 10 * time.Second}}, nil); err != nil {
 			t.Error(err)
 		}
-		// With the power back the end of the battery waits for the grace of the reboot.
+		// With the power back the end of the battery waits for the answer to the reboot and its grace.
 		r.expect(t, `0s guard poweroff in 10s
 			0s logind
 			0s run systemctl poweroff -i --no-wall
 			0s forced poweroff
-			2s guard reboot in 20s
+			2s guard reboot in 30s
 			2s logind reboot
+			22s run systemctl reboot -i --no-wall
 			22s forced reboot
 			26s logind reboot
-			27s run systemctl reboot -i --no-wall
-			27s forced reboot
-			35s logind reboot
-			36s run systemctl reboot -i --no-wall
-			36s forced reboot
-			52s logind reboot
-			53s run systemctl reboot -i --no-wall
-			53s forced reboot`, "guard", "logind", "run ", "forced")
+			32s forced reboot
+			40s logind reboot
+			41s run systemctl reboot -i --no-wall
+			41s forced reboot
+			57s logind reboot
+			58s run systemctl reboot -i --no-wall
+			58s forced reboot`, "guard", "logind", "run ", "forced")
 	})
 }
 
