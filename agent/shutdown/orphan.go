@@ -159,9 +159,13 @@ func (e *Executor) await(ctx context.Context, cause Cause, step string, timeout 
 	e.emit(cause, dodai.EventStepStarted, step, fmt.Sprintf("step %s still runs, started by the agent before (process %d): waiting for it", step, pid),
 		map[string]any{"timeout_s": timeout.Seconds(), "pid": pid})
 	for until := e.Now() + timeout; e.Orphans.Find(step) == pid; {
-		if e.Now() >= until || abort != nil && abort.Err() != nil {
+		left, _ := e.left() // comes nearer, when the battery goes out faster than it said
+		if e.Now() >= until || left <= 0 || abort != nil && abort.Err() != nil {
 			killGroup(ctx, pid)
 			e.Orphans.Ended(step)
+			if left <= 0 {
+				return errDeadline
+			}
 			return timedOut(timeout)
 		}
 		if !e.pause(ctx, abort, 50*time.Millisecond) && ctx.Err() != nil {

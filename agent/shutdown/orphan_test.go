@@ -123,6 +123,32 @@ func TestStepsThatOutliveTheDaemon(t *testing.T) {
 	}
 }
 
+// A daemon that has just started does not know yet when the battery ends. What the one
+// before left running is given up all the same when that comes.
+func TestOrphanIsCutShort(t *testing.T) {
+	dir := PidDir(t.TempDir())
+	orphan(t, dir, "slow", "sleep 60")
+	start := time.Now()
+	slow := command("slow")
+	slow.Timeout = 50 * time.Second
+	e, err := New(Config{
+		Plan: tested(slow), Logind: &rig{}, Now: func() time.Duration { return time.Since(start) }, Orphans: dir,
+		Run: func(context.Context, Command) Result { return Result{} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.RestoreDoubtful("slow")
+	hastened := time.AfterFunc(200*time.Millisecond, func() { e.Hasten(Ends{Ask: 500 * time.Millisecond}) })
+	defer hastened.Stop()
+	if err := e.Run(t.Context(), Cause{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.States()[0]; time.Since(start) > 30*time.Second || got.Phase != PhaseFailed || got.Why != errDeadline.Error() {
+		t.Errorf("after %v the step is %+v, want it cut short after half a second", time.Since(start), got)
+	}
+}
+
 // A failed step that stops what comes after it does so for the next daemon, too.
 func TestStopOutlivesTheDaemon(t *testing.T) {
 	first, other := command("first"), command("other")
