@@ -18,13 +18,19 @@ const (
 // noVolts is less than any output has that carries something.
 const noVolts = 20
 
+// fromMains are the flags of a unit that lives from its input, as the decision has it: some
+// leave OL out where they say one of the others.
+const fromMains = dodai.OL | dodai.CHRG | dodai.TRIM | dodai.BOOST | dodai.BYPASS
+
 // MainsOf reads the state of the input from a UPS's reading.
 func MainsOf(r dodai.Reading) Mains {
-	switch online, battery := r.Status.Has(dodai.OL), r.Status.Has(dodai.OB); {
-	case online && !battery:
-		return MainsPresent
-	case battery && !online:
+	switch battery := r.Status.Has(dodai.OB); {
+	case battery && r.Status.Has(dodai.OL):
+		return MainsUnknown
+	case battery:
 		return MainsAbsent
+	case r.Status.Any(fromMains):
+		return MainsPresent
 	}
 	return MainsUnknown
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/drivers"
 )
 
@@ -159,6 +160,19 @@ func TestInherit(t *testing.T) {
 	s.Inherit(old)
 	if s.Wake.At != 1000 || s.UPS[1].Told == nil || s.UPS[2].Told != nil {
 		t.Errorf("inherited %+v, %+v", s.Wake, s.UPS)
+	}
+}
+
+func TestMainsOf(t *testing.T) {
+	for status, want := range map[string]Mains{
+		"OL": MainsPresent, "OL CHRG LB": MainsPresent, "BYPASS": MainsPresent, "TRIM": MainsPresent, "FSD OL": MainsPresent,
+		"OB": MainsAbsent, "OB LB DISCHRG": MainsAbsent, "OB CHRG": MainsAbsent,
+		"OL OB": MainsUnknown, "OFF": MainsUnknown, "FSD": MainsUnknown, "": MainsUnknown,
+	} {
+		flags, _ := dodai.ParseStatus(status)
+		if got := MainsOf(dodai.Reading{Status: flags}); got != want {
+			t.Errorf("%q: %s, want %s", status, got, want)
+		}
 	}
 }
 
