@@ -75,12 +75,19 @@ func (c Containers) Run(ctx context.Context, t shutdown.Task) shutdown.Result {
 		default:
 			return shutdown.Failed(errTooMany, listed(stopped))
 		}
-		if err := c.end(x, up); err != nil {
+		if err := c.end(x, up); err != nil && c.anyUp(x, up) {
 			return shutdown.Failed(err, listed(stopped))
 		}
 		stopped = append(stopped, up...)
 	}
 	return shutdown.Failed(errors.New("new containers start as fast as they are stopped: stop what starts them instead"), listed(stopped))
+}
+
+// anyUp reports whether one of a list is up, as far as that can be told: the engine complains
+// of those, too, that have gone by themselves before it came to them.
+func (c Containers) anyUp(x tool, list []guest) bool {
+	up, whole, err := c.running(x)
+	return err != nil || !whole || len(both(up, list)) > 0
 }
 
 // end stops containers that are up.

@@ -58,6 +58,7 @@ stop | start | unpause)
 			unpause.*) set_to running ;;
 			stop.podman.paused) echo "Error: can only stop created or running containers. $id is in state paused: container state improper"; rc=125 ;;
 			stop.*) [ -e $S/is/slow.$name ] && sleep 30; set_to exited; [ -e $S/is/kept.$name ] && set_to running
+				[ -e $S/is/removed.$name ] && { rm $f; found=; continue; }
 				[ -e $S/is/born.$name ] && { rm $S/is/born.$name; echo "999999999999 running" >$S/c/newborn; } ;;
 			start.*) set_to running ;;
 			esac
@@ -100,6 +101,7 @@ func TestContainers(t *testing.T) {
 		{name: "grace", do: config.Containers{Grace: config.Duration(1500 * time.Millisecond)}, want: map[string]string{"web": off}, ran: "stop -t 2 "},
 		{name: "kept alive", is: []string{"kept.web"}, want: map[string]string{"web": up, "web2": off}, fails: "came back after it was stopped: web"},
 		{name: "started meanwhile", is: []string{"born.web"}, want: map[string]string{"web": off, "newborn": off}},
+		{name: "gone meanwhile", is: []string{"removed.web"}, want: map[string]string{"web2": off, "db": off}, says: "web2"},
 		{name: "slow", is: []string{"slow.web"}, timeout: time.Second, want: map[string]string{"web": up}, fails: "timed out"},
 		{name: "denied", is: []string{"denied"}, want: map[string]string{"web": up}, fails: "permission denied"},
 	} {
