@@ -42,6 +42,19 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestPagesArePackaged: what the pages and the installed configuration name lies where they
+// say.
+func TestPagesArePackaged(t *testing.T) {
+	list := readFile(t, "nfpm.yaml")
+	for _, page := range pages(t) {
+		from := strings.TrimPrefix(page, "../")
+		whole := filepath.Join(filepath.Dir(from), "*.md")
+		if !strings.Contains(list, "src: "+from+"\n") && !strings.Contains(list, "src: "+whole+"\n") {
+			t.Errorf("%s is not in the package", from)
+		}
+	}
+}
+
 // TestExamples reads every configuration shown outside of the pages that have a test of
 // their own.
 func TestExamples(t *testing.T) {
