@@ -126,8 +126,9 @@ func (e *Executor) undo(ctx, over context.Context, cause Cause, s *Step) error {
 // done twice.
 func (e *Executor) runInverse(ctx, over context.Context, cause Cause, s *Step) Result {
 	inverse := s.Inverse()
+	begun := e.Orphans != nil && e.Orphans.Known(undoing+s.Name) // by a daemon that has ended in its middle
 	e.mu.Lock()
-	doubtful := e.doubtful[s.Name]
+	doubtful := e.doubtful[s.Name] || begun
 	delete(e.doubtful, s.Name)
 	e.mu.Unlock()
 	if doubtful {
@@ -137,9 +138,10 @@ func (e *Executor) runInverse(ctx, over context.Context, cause Cause, s *Step) R
 				return Result{Exit: -1, Err: err}
 			}
 		}
-		if e.Orphans != nil && e.Orphans.Known(undoing+s.Name) && !inverse.Repeatable() {
-			return Result{Output: "it was under way when the agent ended, and is not to be run twice; how it ended is not known"}
-		}
+	}
+	if begun && !inverse.Repeatable() {
+		e.Orphans.Ended(undoing + s.Name)
+		return Result{Output: "it was under way when the agent ended, and is not to be run twice; how it ended is not known"}
 	}
 	t := e.task(cause, s.Name, s.timeout(), over)
 	if e.Orphans != nil {

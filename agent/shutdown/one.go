@@ -40,15 +40,19 @@ func (e *Executor) RunOne(ctx context.Context, cause Cause, name string, undo bo
 		return Result{}, 0, fmt.Errorf("step %s: %w", name, err)
 	}
 	defer end()
+	if pid := e.leftover(name); pid != 0 {
+		return Result{}, 0, fmt.Errorf("step %s: it, or its undoing, still runs, started by the agent before (process %d)", name, pid)
+	}
 	return e.runOne(ctx, over, cause, s, undo)
 }
 
 func (e *Executor) runOne(ctx, over context.Context, cause Cause, s *Step, undo bool) (Result, time.Duration, error) {
-	do, what, abort := s.Do, "step "+s.Name, e.aborted()
+	do, what, abort, known := s.Do, "step "+s.Name, e.aborted(), s.Name
 	finished := dodai.EventStepFinished
 	if undo {
 		e.setDone(s.Name, false)
-		do, what, abort, finished = s.Inverse(), "undoing step "+s.Name, over, dodai.EventStepUndone
+		do, what, abort, known = s.Inverse(), "undoing step "+s.Name, over, undoing+s.Name
+		finished = dodai.EventStepUndone
 	}
 	fields := func(res Result, took time.Duration) map[string]any {
 		f := res.fields(took)
@@ -61,7 +65,7 @@ func (e *Executor) runOne(ctx, over context.Context, cause Cause, s *Step, undo 
 		e.emit(cause, dodai.EventStepStarted, s.Name, what+" started: "+cause.Text, map[string]any{"timeout_s": s.timeout().Seconds()})
 	}
 	start := e.Now()
-	res := e.tries(ctx, over, cause, s, do, abort)
+	res := e.tries(ctx, over, cause, s, do, abort, known)
 	took := max(e.Now()-start, 1) // it has begun
 	switch err := res.failure(); {
 	case err != nil && ctx.Err() != nil:
@@ -77,10 +81,13 @@ func (e *Executor) runOne(ctx, over context.Context, cause Cause, s *Step, undo 
 }
 
 // tries runs do until it succeeds, as often as the step may be tried, and no longer once
-// a shutdown takes over.
-func (e *Executor) tries(ctx, over context.Context, cause Cause, s *Step, do Action, abort context.Context) Result {
+// a shutdown takes over. Its process is remembered as known.
+func (e *Executor) tries(ctx, over context.Context, cause Cause, s *Step, do Action, abort context.Context, known string) Result {
 	for attempt := 1; ; attempt++ {
-		res := do.Run(ctx, e.task(cause, s.Name, s.timeout(), abort))
+		t := e.task(cause, s.Name, s.timeout(), abort)
+		forget := e.remember(ctx, &t, known)
+		res := do.Run(ctx, t)
+		forget()
 		err := res.failure()
 		if err == nil || attempt > s.Retries || ctx.Err() != nil || over.Err() != nil {
 			return res

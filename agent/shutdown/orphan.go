@@ -2,6 +2,7 @@ package shutdown
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,15 +119,17 @@ func (e *Executor) RestoreDoubtful(steps ...string) {
 	}
 }
 
-// settle looks after a step that an earlier daemon has begun. What still runs of it is
-// waited for, as long as its time-out allows. over: it is not run again, because it must
-// not be, or has had its time.
+// settle looks after a step that an earlier daemon has begun, or has begun to undo. What
+// still runs of the undoing is ended, as when the step is needed in the middle of it; what
+// runs of the step itself is waited for, as long as its time-out allows. over: it is not
+// run again, because it must not be, or has had its time.
 func (e *Executor) settle(ctx context.Context, cause Cause, s *Step, abort context.Context) (over bool, err error) {
 	e.mu.Lock()
 	doubtful := e.doubtful[s.Name]
 	delete(e.doubtful, s.Name)
 	e.mu.Unlock()
-	if !doubtful {
+	undone := e.endUndoing(ctx, s.Name)
+	if !doubtful && (e.Orphans == nil || e.Orphans.Find(s.Name) == 0) {
 		return false, nil
 	}
 	start := e.Now()
@@ -136,12 +139,48 @@ func (e *Executor) settle(ctx context.Context, cause Cause, s *Step, abort conte
 		return true, context.Cause(ctx)
 	case err != nil:
 		return true, e.finish(ctx, cause, s, Result{Exit: -1, Err: err}, e.Now()-start)
-	case s.Do.Repeatable():
+	case s.Do.Repeatable() || undone:
 		return false, nil
 	}
 	e.setDone(s.Name, true)
 	e.skip(ctx, cause, s, "it was under way when the agent ended, and is not to be run twice; how it ended is not known")
 	return true, nil
+}
+
+// endUndoing ends what an earlier daemon has left running of a step's undoing, and reports
+// whether it has begun one: then the step has to be done again.
+func (e *Executor) endUndoing(ctx context.Context, step string) bool {
+	if e.Orphans == nil || !e.Orphans.Known(undoing+step) {
+		return false
+	}
+	if pid := e.Orphans.Find(undoing + step); pid != 0 {
+		killGroup(ctx, pid)
+	}
+	e.Orphans.Ended(undoing + step)
+	return true
+}
+
+// leftover returns a process of the step, or of its undoing, that an earlier daemon has
+// left running; 0: there is none.
+func (e *Executor) leftover(step string) int {
+	if e.Orphans == nil {
+		return 0
+	}
+	return cmp.Or(e.Orphans.Find(step), e.Orphans.Find(undoing+step))
+}
+
+// remember makes the process of t known under a name until forget is called, unless ctx
+// has ended then: it runs on.
+func (e *Executor) remember(ctx context.Context, t *Task, name string) (forget func()) {
+	if e.Orphans == nil {
+		return func() {}
+	}
+	t.Started = func(pid int) { e.Orphans.Begun(name, pid) }
+	return func() {
+		if ctx.Err() == nil {
+			e.Orphans.Ended(name)
+		}
+	}
 }
 
 // await waits for what an earlier daemon has left running of a step, and ends it when it

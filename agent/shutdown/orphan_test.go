@@ -170,3 +170,118 @@ func TestStopOutlivesTheDaemon(t *testing.T) {
 		t.Errorf("ran %q, want what is beside the failed step, and the power-off", got)
 	}
 }
+
+// watched makes an executor of one step whose runs, forward and back, are written to a log.
+func watched(t *testing.T, dir PidDir, once bool) (e *Executor, log func() string) {
+	t.Helper()
+	file := string(dir) + "/log"
+	write := func(text string) Program {
+		return Program{Args: []string{"/bin/sh", "-c", "echo " + text + " >>" + file}, Once: once}
+	}
+	start := time.Now()
+	e, err := New(Config{
+		Plan: Plan{Steps: []Step{{Name: "slow", Timeout: 10 * time.Second, Do: write("done"), Undo: write("undone")}}, Command: []string{"/bin/true"}},
+		Run:  Process, Logind: &rig{}, Now: func() time.Duration { return time.Since(start) }, Orphans: dir,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, func() string {
+		data, _ := os.ReadFile(file)
+		return strings.ReplaceAll(strings.TrimSpace(string(data)), "\n", " ")
+	}
+}
+
+// A shutdown is called off and being undone when the daemon ends: the next one waits for
+// what still runs of that, although it knows the step itself to have been over.
+func TestUndoingThatOutlivesTheDaemon(t *testing.T) {
+	for name, tt := range map[string]struct {
+		once bool
+		want string
+	}{
+		"again":       {false, "orphan undone"},
+		"never twice": {true, "orphan"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := PidDir(t.TempDir())
+			e, log := watched(t, dir, tt.once)
+			orphan(t, dir, undoing+"slow", "sleep 0.7; echo orphan >>"+string(dir)+"/log")
+			if err := e.UndoBegun(t.Context(), Cause{}, "slow"); err != nil {
+				t.Fatal(err)
+			}
+			if got := log(); got != tt.want {
+				t.Errorf("ran %q, want %q", got, tt.want)
+			}
+			if dir.Known(undoing + "slow") {
+				t.Error("the undoing is still remembered")
+			}
+		})
+	}
+}
+
+// The power fails again while a step is taken back that the daemon before has begun to: the
+// undoing ends, and the step is run, also one that must not run twice.
+func TestUndoingThatOutlivesTheDaemonIsEndedByItsStep(t *testing.T) {
+	for name, once := range map[string]bool{"a step": false, "a step that runs once": true} {
+		for _, doubtful := range []bool{false, true} { // as what was run early is, and what was not
+			t.Run(fmt.Sprint(name, ", doubtful ", doubtful), func(t *testing.T) {
+				t.Parallel()
+				dir := PidDir(t.TempDir())
+				e, log := watched(t, dir, once)
+				cmd := orphan(t, dir, undoing+"slow", "sleep 30; echo orphan >>"+string(dir)+"/log")
+				if doubtful {
+					e.RestoreDoubtful("slow")
+				}
+				if err := e.Run(t.Context(), Cause{}, nil); err != nil {
+					t.Fatal(err)
+				}
+				if got := log(); got != "done" {
+					t.Errorf("ran %q, want the step", got)
+				}
+				if _, err := startOf(cmd.Process.Pid); err == nil {
+					t.Error("the undoing runs on beside it")
+				}
+			})
+		}
+	}
+}
+
+// A step that an operator runs is one that a later daemon has to find, too.
+func TestRunOneOutlivesTheDaemon(t *testing.T) {
+	dir := PidDir(t.TempDir())
+	e, log := watched(t, dir, false)
+	for undo, name := range map[bool]string{false: "slow", true: undoing + "slow"} {
+		found := make(chan int, 1)
+		e.Config.Run = func(ctx context.Context, c Command) Result {
+			c.Args = []string{"/bin/sleep", "0.2"}
+			started := c.Started
+			c.Started = func(pid int) {
+				started(pid)
+				found <- dir.Find(name)
+			}
+			return Process(ctx, c)
+		}
+		if _, _, err := e.RunOne(t.Context(), byHand, "slow", undo); err != nil {
+			t.Fatal(err)
+		}
+		if <-found == 0 || dir.Known(name) {
+			t.Errorf("undo %v: remembered while it ran: want yes, and not after it", undo)
+		}
+		e.Config.Run = Process
+		cmd := orphan(t, dir, name, "sleep 30")
+		_, took, err := e.RunOne(t.Context(), byHand, "slow", undo)
+		if want := fmt.Sprintf("process %d", cmd.Process.Pid); err == nil || took != 0 || !strings.Contains(err.Error(), want) {
+			t.Errorf("undo %v: RunOne = %v, %v; want it refused for %s", undo, took, err, want)
+		}
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		dir.Ended(name)
+	}
+	orphan(t, dir, "slow", "sleep 0.5; echo orphan >>"+string(dir)+"/log")
+	if err := e.Run(t.Context(), Cause{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := log(); got != "orphan done" {
+		t.Errorf("ran %q, want the step after what was left of it", got)
+	}
+}
