@@ -70,6 +70,8 @@ type NeedStep struct {
 	TookS float64        `json:"took_s"`
 	Runs  int            `json:"runs"`  // complete ones that were measured
 	Basis shutdown.Basis `json:"basis"` // p95, largest, cut_off: measured; configured; guess
+	// Beside: others that run at the same time take longer; it adds nothing to the total.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // UPSStatus is what the decision makes of one UPS.
@@ -161,7 +163,7 @@ func needStatus(v *View) NeedStatus {
 		PowerOff: v.PowerOff, Steps: make([]NeedStep, len(v.Need.Steps)),
 	}
 	for i, s := range v.Need.Steps {
-		n.Steps[i] = NeedStep{s.Step, s.Took.Seconds(), s.Runs, s.Basis}
+		n.Steps[i] = NeedStep{s.Step, s.Took.Seconds(), s.Runs, s.Basis, s.Beside}
 	}
 	return n
 }

@@ -85,7 +85,7 @@ func describeStep(v *View, req StepRequest) (*StepResult, *shutdown.Step, error)
 	do := s.Do
 	if req.Undo {
 		if do = s.Inverse(); do == nil {
-			return nil, nil, badRequest("step %s cannot be undone: its configuration names no undo, and what it does has none of its own", s.Name)
+			return nil, nil, badRequest("step %s cannot be undone: what it does has no undo of its own (libvirt, proxmox and containers have one where they name what they stop), and its configuration gives none", s.Name)
 		}
 	}
 	r := &StepResult{

@@ -123,7 +123,7 @@ func (u *ups) batteryAlerts(say sayFunc) {
 		u.lowAlerts(say)
 	}
 	if m.Collapse.Set {
-		say(AlertRuntimeCollapse, "fell by more than half from %.0f s of runtime in one reading", m.CollapseFrom)
+		say(AlertRuntimeCollapse, "lost more than half of its runtime of %.0f s in one reading", m.CollapseFrom)
 	}
 	low := m.Last.Status.Has(dodai.LB) || m.Available.OK && m.Available.V < u.budget().Seconds()
 	if low && !m.OnBattery.Set && m.Line == LinePresent && !m.Last.onPurpose() {

@@ -168,13 +168,27 @@ func (n Need) Parts() string {
 }
 
 // String says what the need is and why: "need 147 s: drain-db 95 s (p95 of 24 runs),
-// power_off 52 s (largest of 4); configured 120 s".
+// power_off 52 s (largest of 4); configured 120 s". It names the steps that add up to it
+// and counts those of which nothing is known; one beside others adds nothing.
 func (n Need) String() string {
-	parts := make([]string, len(n.Steps))
-	for i, s := range n.Steps {
-		parts[i] = s.String()
+	var parts []string
+	unknown := 0
+	for _, s := range n.Steps {
+		switch {
+		case s.unknown():
+			unknown++
+		case !s.Beside:
+			parts = append(parts, s.String())
+		}
 	}
 	text := fmt.Sprintf("need %s: %s", short(n.Total), strings.Join(parts, ", "))
+	switch unknown {
+	case 0:
+	case 1:
+		text += "; what 1 step takes is not known"
+	default:
+		text += fmt.Sprintf("; what %d steps take is not known", unknown)
+	}
 	switch {
 	case n.Configured == 0:
 		return text
@@ -184,11 +198,11 @@ func (n Need) String() string {
 	return text + "; configured " + short(n.Configured)
 }
 
+// unknown reports whether nobody can say what the step takes.
+func (s StepNeed) unknown() bool { return s.Took == 0 && s.Basis == BasisGuess }
+
 // String says what the part takes and what that rests on: "power_off 52 s (largest of 4)".
 func (s StepNeed) String() string {
-	if s.Took == 0 && s.Basis == BasisGuess {
-		return s.Step + " (not known)"
-	}
 	why := string(s.Basis)
 	switch s.Basis {
 	case BasisP95:
@@ -196,12 +210,9 @@ func (s StepNeed) String() string {
 	case BasisLargest:
 		why = fmt.Sprintf("largest of %d", s.Runs)
 	case BasisCutOff:
-		why = fmt.Sprintf("cut off after that; %d complete runs", s.Runs)
+		why = "a run that failed or was cut off"
 	case BasisGuess:
 		why = "a guess"
-	}
-	if s.Beside {
-		why += ", beside others"
 	}
 	return fmt.Sprintf("%s %s (%s)", s.Step, short(s.Took), why)
 }

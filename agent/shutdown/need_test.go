@@ -119,8 +119,8 @@ func TestNeedSaysWhy(t *testing.T) {
 	p.Steps = append(p.Steps, b, command("new"))
 	measured = map[string][]Measured{"drain-db": {cutOff(1.5)}}
 	if got, want := p.Need(measured, 120*time.Second, nil).String(),
-		"need 120 s: drain-db 1.5 s (cut off after that; 0 complete runs), vms 5 s (configured), new (not known), power_off 30 s (a guess); "+
-			"configured 120 s, which is the least until each has 3 complete runs"; got != want {
+		"need 120 s: drain-db 1.5 s (a run that failed or was cut off), vms 5 s (configured), power_off 30 s (a guess); "+
+			"what 1 step takes is not known; configured 120 s, which is the least until each has 3 complete runs"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	if got, want := p.Need(measured, 0, nil).String(), "need 36 s"; !strings.HasPrefix(got, want) || strings.Contains(got, "; configured") {

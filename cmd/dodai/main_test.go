@@ -156,13 +156,13 @@ func TestPrintStatus(t *testing.T) {
 		Drill:   &agent.DrillStatus{Name: "d", Level: "rehearsal", ForS: 3},
 		Need: agent.NeedStatus{Why: "need 120 s: db 95 s (p95 of 24 runs), power_off 5.5 s (largest of 2); configured 120 s", Steps: []agent.NeedStep{
 			{Step: "db", TookS: 95, Runs: 24, Basis: shutdown.BasisP95}, {Step: "vms", Basis: shutdown.BasisGuess},
-			{Step: "new", TookS: 7, Basis: shutdown.BasisConfigured}, {Step: "power_off", TookS: 5, Runs: 2, Basis: shutdown.BasisLargest},
+			{Step: "new", TookS: 7, Basis: shutdown.BasisConfigured, Beside: true}, {Step: "power_off", TookS: 5, Runs: 2, Basis: shutdown.BasisLargest},
 		}},
 		SPOFs: []agent.SPOFStatus{{Open: true}, {Open: true}, {}},
 	}
 	err := printStatus(&b, full)
 	full.Shutdown = &agent.DownStatus{Explanation: "u1 says its battery is low", AskedByS: new(95.0), ForcedByS: new(120.0), Steps: []agent.StepStatus{
-		{Step: "web", State: shutdown.PhaseDone, Does: "systemctl stop nginx", Attempt: 1, ForS: new(20.0), TookS: new(4.0), UsualS: new(3.0)},
+		{Step: "web", State: shutdown.PhaseDone, Does: "systemctl stop nginx", Why: "busy", Attempt: 2, ForS: new(20.0), TookS: new(4.0), UsualS: new(3.0)},
 		{Step: "db", State: shutdown.PhaseStarted, Does: "systemctl stop db", Why: "exit status 1", Attempt: 2, ForS: new(16.0)},
 		{Step: "nas", State: shutdown.PhaseSkipped, Why: "the deadline has passed", ForS: new(1.0)},
 		{Step: "power_off", State: shutdown.PhaseWaiting},
@@ -171,11 +171,11 @@ func TestPrintStatus(t *testing.T) {
 	for _, want := range []string{
 		"state     shutting down", "margin    -5 s = 175 s available (battery.runtime × 0.83 learned, u1) − 120 s need − 60 s reserve", "why       shut down (rule lb, u1)",
 		"shutting down: u1 says its battery is low; past the point of no return; power-off in 95 s at the latest, forced in 120 s",
-		"web        done                20s    4s    3s       systemctl stop nginx", "db         running, attempt 2  16s    -     -        exit status 1",
+		"web        done, attempt 2     20s    4s    3s       systemctl stop nginx", "db         running, attempt 2  16s    -     -        failed before: exit status 1",
 		"nas        skipped             1s     -     -        the deadline has passed", "power_off  waiting             -      -     -        -", "d (rehearsal) for 3s",
 		"u1   OB LB   61s         -              -     lb", "u2   -       -           -              -     lost", "u3   -       -           -              -     healthy",
 		"need      120 s: db 95 s (p95 of 24 runs), power_off 5.5 s (largest of 2); configured 120 s",
-		"db         95s    24    measured, 95th percentile", "vms        -      0     not known", "new        7s     0     configured", "power_off  5s     2     measured, the largest",
+		"db         95s    24    measured, 95th percentile", "vms        -      0     not known", "new        7s     0     configured, beside others", "power_off  5s     2     measured, the largest",
 		"one two", "2 open, 1 to be advised of",
 	} {
 		if err != nil || !strings.Contains(b.String(), want) {

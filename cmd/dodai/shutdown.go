@@ -105,7 +105,11 @@ func stepRows(steps []agent.StepStatus) [][]string {
 			state += fmt.Sprintf(", attempt %d", s.Attempt)
 		}
 		what := s.Does
-		if s.Why != "" {
+		switch {
+		case s.Why == "" || s.State == shutdown.PhaseDone: // what an earlier try failed with is over
+		case s.State == shutdown.PhaseStarted:
+			what = "failed before: " + s.Why
+		default:
 			what = s.Why
 		}
 		rows = append(rows, []string{s.Step, state, secondsText(s.ForS), secondsText(s.TookS), secondsText(s.UsualS), dash(what)})

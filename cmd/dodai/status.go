@@ -154,6 +154,9 @@ func needRows(s agent.Status) [][]string {
 		if p.Basis == shutdown.BasisGuess && p.TookS == 0 {
 			takes, from = "-", "not known"
 		}
+		if p.Beside {
+			from += ", beside others"
+		}
 		rows = append(rows, []string{p.Step, takes, strconv.Itoa(p.Runs), from})
 	}
 	return rows
@@ -166,7 +169,7 @@ func basisText(b shutdown.Basis) string {
 	case shutdown.BasisLargest:
 		return "measured, the largest"
 	case shutdown.BasisCutOff:
-		return "measured, cut off after that"
+		return "measured, a run that failed or was cut off"
 	case shutdown.BasisConfigured:
 		return "configured"
 	}
