@@ -107,6 +107,22 @@ func TestHTTPRun(t *testing.T) {
 	}
 }
 
+func TestMasked(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://lb.example/api/nodes/db1/drain":                                           "https://lb.example/api/nodes/db1/drain",
+		"https://u:hush@lb.example/x?token=hush#hush":                                      "https://u:xxxxx@lb.example/x?…",
+		"https://hooks.example/services/T0ABCDE/B0ABCDE/a1b2c3d4e5f6a1b2c3d4e5f6":          "https://hooks.example/services/T0ABCDE/B0ABCDE/xxxxx",
+		"https://api.example/bot123456:AA-b_c/sendMessage":                                 "https://api.example/xxxxx/sendMessage",
+		"https://bmc.example/redfish/v1/Systems/30303437-3034-4D32-3230-303030303030/Bios": "https://bmc.example/redfish/v1/Systems/30303437-3034-4D32-3230-303030303030/Bios",
+		"https://pve.example/api2/json/nodes/production-cluster-node1/status":              "https://pve.example/api2/json/nodes/production-cluster-node1/status",
+		"://": "(malformed)",
+	} {
+		if got := masked(address); got != want {
+			t.Errorf("masked(%q) = %s, want %s", address, got, want)
+		}
+	}
+}
+
 func TestHTTPRepeatable(t *testing.T) {
 	t.Parallel()
 	for method, want := range map[string]bool{"": false, "POST": false, "PATCH": false, "GET": true, "HEAD": true, "PUT": true, "DELETE": true, "OPTIONS": true} {

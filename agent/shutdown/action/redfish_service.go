@@ -47,8 +47,8 @@ func (s *service) get(ctx context.Context, at string, into any) error {
 	if a.status != http.StatusOK {
 		return s.denied(http.MethodGet, address, a)
 	}
-	if err := json.Unmarshal(a.body, into); err != nil {
-		return &fault{"unexpected_reply", fmt.Sprintf("GET %s answers %q, want a Redfish resource: %v", address, line(string(a.body[:min(len(a.body), 60)])), err),
+	if err := json.Unmarshal(a.raw, into); err != nil {
+		return &fault{"unexpected_reply", fmt.Sprintf("GET %s answers %q, want a Redfish resource: %v", masked(address), line(string(a.body[:min(len(a.body), 60)])), err),
 			"correct the address: is there a Redfish service?", err}
 	}
 	return nil

@@ -306,6 +306,25 @@ func TestRedfishNonsense(t *testing.T) {
 	}
 }
 
+// TestRedfishSecrets: a password in the address is not shown, and one that is a word of the
+// protocol does not spoil what is read.
+func TestRedfishSecrets(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	s := a.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/redfish/v1/" {
+			fmt.Fprint(w, `{"Systems":{"@odata.id":"/redfish/v1/Systems"}}`)
+			return
+		}
+		fmt.Fprint(w, "no JSON, Systems")
+	}), nil)
+	r := Redfish{Redfish: config.Redfish{Address: strings.Replace(s.URL, "//", "//dodai:Systems@", 1), CAFile: a.file}}
+	err := r.Run(t.Context(), remoteTask(5*time.Second)).Err
+	if want := "/redfish/v1/Systems answers \"no JSON, (hidden)\""; err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), ":Systems@") {
+		t.Errorf("Run = %v, want %q in it and no password", err, want)
+	}
+}
+
 // oneAnswer is a transport on which everything is answered alike.
 type oneAnswer []byte
 

@@ -106,7 +106,8 @@ func (w *web) connect(ctx context.Context) error {
 type webAnswer struct {
 	status int
 	header http.Header
-	body   []byte // cut at the limit
+	body   []byte // cut at the limit, for people: without the secrets
+	raw    []byte // the same, to be read: a password may be a word of its format
 }
 
 // ask makes one request and reads at most limit bytes of the answer.
@@ -132,7 +133,7 @@ func (w *web) ask(ctx context.Context, method, address, body string, limit int64
 	if int64(len(b)) > limit {
 		b = b[:limit]
 	}
-	return &webAnswer{res.StatusCode, res.Header, w.hide(b)}, nil
+	return &webAnswer{res.StatusCode, res.Header, w.hide(b), b}, nil
 }
 
 // hide takes out the secrets that a server may send back.
@@ -194,7 +195,8 @@ func (w *web) refused(method, address string, a *webAnswer, want string) error {
 	return &fault{check: "http_status", text: text, fix: fix}
 }
 
-// masked is a URL without what may be secret in it: the password and the query.
+// masked is a URL without what may be secret in it: the password, the query, and words of
+// the path that nobody has made up, as those of webhooks.
 func masked(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -204,8 +206,18 @@ func masked(address string) string {
 		u.RawQuery = "…"
 	}
 	u.Fragment = ""
+	parts := strings.Split(u.Path, "/")
+	for i, part := range parts {
+		if randomWord.MatchString(part) {
+			parts[i] = "xxxxx" // as Redacted has it
+		}
+	}
+	u.Path, u.RawPath = strings.Join(parts, "/"), ""
 	return u.Redacted()
 }
+
+// randomWord is a part of a path that holds a key: long without a break, or behind a colon.
+var randomWord = regexp.MustCompile(`[A-Za-z0-9]{20,}|^bot\d+:`)
 
 // secretHeader is a header whose value is never shown.
 var secretHeader = regexp.MustCompile(`(?i)authorization|cookie|token|secret|passw|key`)
