@@ -145,6 +145,29 @@ func (a *Agent) readKillPower() (*killpower.State, error) {
 	return killpower.Read(a.opts.RunDir, collectors.BootID(), killpower.Boottime())
 }
 
+// forceBeforeCut brings the instant at which the machine is forced down before the one at
+// which all its power is cut, which no battery knows of: what hangs until then would be cut
+// off while file systems are written.
+func (a *Agent) forceBeforeCut(ctx context.Context, s *killpower.State) {
+	dark := s.Dark()
+	if dark == 0 {
+		return
+	}
+	left := dark - killpower.Boottime()
+	force := a.clock() + left - min(forceBefore, left/2)
+	err := a.call(ctx, func() {
+		l := &a.loop
+		if l.executor == nil || !l.executing || l.ends.Force != 0 && l.ends.Force <= force {
+			return
+		}
+		l.ends.Force = force
+		l.executor.Hasten(shutdown.Ends{Force: force})
+	})
+	if err != nil {
+		a.log.Warn("the machine is not forced down before its UPSes cut", "err", err)
+	}
+}
+
 // cutNetworkUPSes is called right before the power-off is asked for: it tells the UPSes that
 // cannot be reached any more once the network is down to cut their output when the machine
 // is, and sets the clock that wakes it. It returns within ten seconds. It must not be
@@ -169,6 +192,7 @@ func (a *Agent) cutNetworkUPSes(ctx context.Context) {
 	for _, r := range (killpower.Network{Ask: ask}).Tell(ctx, s, off) {
 		a.toldEvent(r, s.Back())
 	}
+	a.forceBeforeCut(ctx, s)
 	if !a.keepKillPower(s, disarmed) { // taken back in the meantime
 		a.stopCuts(s, ask)
 		a.clearWake()

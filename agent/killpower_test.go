@@ -268,6 +268,36 @@ func TestCutNetworkUPSes(t *testing.T) {
 	}
 }
 
+// TestForcedBeforeTheCut: a machine whose UPSes were told to cut is forced down before they
+// do, although their batteries would last.
+func TestForcedBeforeTheCut(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text string
+		want bool
+	}{
+		"all cut":           {twoNets, true},
+		"one is not ours":   {strings.Replace(twoNets, "{name: net2, driver: fake, poll: 20ms, killpower: true}", "{name: net2, driver: fake, poll: 20ms}", 1), false},
+		"one is told later": {strings.Replace(twoNets, "name: net2", "name: u2", 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			for _, u := range []string{"net1", "net2", "u2"} {
+				s.set(u, ups("OB LB", 80, 3000), nil)
+			}
+			r := s.run(tt.text, s.killing(&cutLog{}))
+			eventually(t, "the decision", func() bool { return s.killState() != nil })
+			r.toTheEnd()
+			var force time.Duration
+			if err := r.call(t.Context(), func() { force = r.loop.ends.Force }); err != nil {
+				t.Fatal(err)
+			}
+			if soon := force != 0 && force-r.clock() <= time.Minute-forceBefore; soon != tt.want {
+				t.Errorf("forced in %v, want before the cut in a minute: %v", force-r.clock(), tt.want)
+			}
+		})
+	}
+}
+
 func (r *running) disarm() {
 	r.t.Helper()
 	if err := r.call(r.t.Context(), r.disarmKillPower); err != nil {

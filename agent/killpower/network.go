@@ -78,6 +78,21 @@ func (s *State) Back() []string {
 	return back
 }
 
+// Dark is when the last of the UPSes that carry the host cuts its output; 0: one of them was
+// not told to, or none carries it.
+func (s *State) Dark() (last time.Duration) {
+	for _, u := range s.UPS {
+		switch {
+		case !u.Feeds:
+		case u.Told == nil:
+			return 0
+		default:
+			last = max(last, u.Told.Dark())
+		}
+	}
+	return last
+}
+
 func (n Network) read(ctx context.Context, s *State) {
 	ctx, cancel := context.WithTimeout(ctx, networkRead)
 	defer cancel()
