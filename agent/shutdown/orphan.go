@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,7 +48,40 @@ func (d PidDir) Begun(step string, pid int) {
 			return // it is over
 		}
 	}
-	_ = os.WriteFile(d.file(step), fmt.Appendf(nil, "%d %s\n", pid, started), 0o600)
+	_ = d.write(step, fmt.Appendf(nil, "%d %s\n", pid, started))
+}
+
+// write puts a file into the directory in one piece, and not through a link that somebody
+// has put there.
+func (d PidDir) write(step string, data []byte) error {
+	tmp := d.file(step) + ".new"
+	_ = os.Remove(tmp) // of a daemon that was killed
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, d.file(step))
+}
+
+// read returns what one of us has written: whoever is named there may be killed.
+func (d PidDir) read(step string) ([]byte, error) {
+	f, err := os.OpenFile(d.file(step), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("%s: a file of another user, or none", f.Name())
+	}
+	return io.ReadAll(io.LimitReader(f, 101))
 }
 
 // Ended implements Orphans.
@@ -55,13 +89,13 @@ func (d PidDir) Ended(step string) { _ = os.Remove(d.file(step)) }
 
 // Known implements Orphans.
 func (d PidDir) Known(step string) bool {
-	_, err := os.Stat(d.file(step))
+	_, err := d.read(step)
 	return err == nil
 }
 
 // Find implements Orphans.
 func (d PidDir) Find(step string) int {
-	data, err := os.ReadFile(d.file(step))
+	data, err := d.read(step)
 	if err != nil || len(data) > 100 {
 		return 0
 	}
@@ -72,6 +106,9 @@ func (d PidDir) Find(step string) int {
 	}
 	if now, err := startOf(pid); err != nil || now != started {
 		return 0
+	}
+	if session, err := unix.Getsid(pid); err != nil || session != pid {
+		return 0 // steps lead a session of their own, and it is groups that are ended
 	}
 	return pid
 }

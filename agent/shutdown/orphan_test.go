@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -59,6 +60,31 @@ func TestPidDir(t *testing.T) {
 		if got := dir.Find("b"); got != 0 {
 			t.Errorf("%s: Find = %d, want 0", name, got)
 		}
+	}
+	leader := orphan(t, dir, "c", "sleep 60 & echo $! >"+string(dir)+"/child; wait")
+	child := ""
+	for deadline := time.Now().Add(10 * time.Second); child == "" && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		data, _ := os.ReadFile(string(dir) + "/child")
+		child = strings.TrimSpace(string(data))
+	}
+	pid, err := strconv.Atoi(child)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dir.Begun("d", pid); dir.Find("d") != 0 {
+		t.Error("a process was found that is no step's: it leads no session")
+	}
+	secret := dir.file("e") + ".target"
+	if err := errors.Join(os.Rename(dir.file("c"), secret), os.Symlink(secret, dir.file("e")), os.Symlink(secret, dir.file("e")+".new")); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.ReadFile(secret)
+	if got := dir.Find("e"); got != 0 {
+		t.Errorf("Find = %d through a link", got)
+	}
+	dir.Begun("e", leader.Process.Pid)
+	if after, _ := os.ReadFile(secret); string(after) != string(before) || dir.Find("e") != leader.Process.Pid {
+		t.Errorf("Begun wrote through a link: %q, was %q", after, before)
 	}
 	PidDir("/nonexistent").Begun("a", os.Getpid()) // nothing is remembered, and nothing breaks
 }
