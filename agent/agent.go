@@ -135,7 +135,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		ready:     make(chan struct{}),
 		listening: make(chan struct{}),
 		ended:     make(chan struct{}),
-		loop:      loopState{alertsSince: map[string]time.Duration{}, earlyDone: map[string]bool{}, earlyFailed: map[string]time.Duration{}},
+		loop:      loopState{alertsSince: map[string]time.Duration{}, earlyDone: map[string]bool{}, earlyBegun: map[string]bool{}, earlyFailed: map[string]time.Duration{}},
 	}
 	var err error
 	if a.store, err = openStore(ctx, opts.StateDir, opts.Log); err != nil {

@@ -195,6 +195,7 @@ func (a *Agent) localAPI() http.Handler {
 // localMethods are what each path takes, for who asks in another way: "/" takes any, and
 // would answer that there is no such path.
 var localMethods = map[string]string{
+	"/v1/shutdown":  "GET, HEAD, POST, DELETE",
 	"/v1/preflight": "GET, HEAD, POST", "/v1/step": "POST",
 	"/v1/audit": "GET, HEAD", "/v1/events": "GET, HEAD", "/v1/drills/{id}": "GET, HEAD", "/v1/reload": "POST",
 	"/v1/drills": "GET, HEAD, POST, DELETE", "/v1/battery": "GET, HEAD, POST", "/v1/boot-hold": "GET, HEAD, POST", "/v1/maintenance": "GET, HEAD, POST, DELETE",

@@ -122,7 +122,7 @@ func (a *Agent) recordEarly(p shutdown.Progress) {
 			return
 		}
 		l.earlyDone[p.Step] = false
-		l.earlyBegun = p.Step
+		l.earlyBegun[p.Step] = true
 	case shutdown.PhaseDone, shutdown.PhaseSkipped: // skipped: an agent before this one has begun it
 		l.earlyDone[p.Step] = true
 		delete(l.earlyFailed, p.Step)
@@ -133,7 +133,7 @@ func (a *Agent) recordEarly(p shutdown.Progress) {
 		delete(l.earlyFailed, p.Step)
 	case shutdown.PhaseFailed, shutdown.PhaseUndoFailed:
 		l.earlyFailed[p.Step] = a.clock()
-		if p.Phase == shutdown.PhaseUndoFailed || l.earlyBegun != p.Step {
+		if p.Phase == shutdown.PhaseUndoFailed || !l.earlyBegun[p.Step] {
 			return
 		}
 		delete(l.earlyDone, p.Step) // not done
@@ -141,7 +141,7 @@ func (a *Agent) recordEarly(p shutdown.Progress) {
 		return
 	}
 	if p.Phase != shutdown.PhaseStarted {
-		l.earlyBegun = ""
+		delete(l.earlyBegun, p.Step)
 	}
 	a.saveEarly()
 }

@@ -249,14 +249,21 @@ func TestEarlyStepUnderWayWhenTheAgentEnds(t *testing.T) {
 	expectOrder(t, s, "mains back", "a", "-a")
 }
 
-// One that failed has nothing to undo.
+// One that failed has nothing to undo, also when others run beside it.
 func TestEarlyStepThatFailedIsNotUndone(t *testing.T) {
-	s := newSite(t)
-	st := s.step(strings.Replace(earlyPlan, "echo shed >>", "echo shed >>%DIR%/order; exit 1; echo >>", 1), nil)
-	st.outage("OB", 90, 12*time.Second)
-	st.outage("OL", 90, 5*time.Second)
-	expectOrder(t, s, "mains back", "shed")
-	if len(st.loop.earlyDone) != 0 {
-		t.Errorf("still to be undone: %v", st.loop.earlyDone)
+	failing := strings.Replace(earlyPlan, "echo shed >>", "sleep 0.1; echo shed >>%DIR%/order; exit 1; echo >>", 1)
+	beside := strings.Replace(failing, "    - name: gone", `    - {name: beside, after: [], command: ["/bin/true"], undo: ["/bin/true"], early: {on_battery: 10s}}
+    - name: gone`, 1)
+	for name, plan := range map[string]string{"alone": failing, "beside another": beside} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			st := s.step(plan, nil)
+			st.outage("OB", 90, 12*time.Second)
+			st.outage("OL", 90, 5*time.Second)
+			expectOrder(t, s, "mains back", "shed")
+			if len(st.loop.earlyDone) != 0 {
+				t.Errorf("still to be undone: %v", st.loop.earlyDone)
+			}
+		})
 	}
 }

@@ -47,7 +47,7 @@ type loopState struct {
 	// earlyDone has the early steps that will have to be undone: true when one counts as
 	// done, false while it runs or is being undone, or was run by a drill.
 	earlyDone   map[string]bool
-	earlyBegun  string                   // the early step that runs, where it was not to be undone before
+	earlyBegun  map[string]bool          // the early steps that run and were not to be undone before
 	earlyFailed map[string]time.Duration // when an early step or its undoing last failed
 	earlyBusy   bool                     // early steps are being run or undone
 
