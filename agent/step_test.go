@@ -87,7 +87,7 @@ func TestStepRun(t *testing.T) {
 		if _, got, _ = r.post(`{"step":"flaky","run":true}`); !got.Ran.OK {
 			t.Errorf("%s: flaky: %+v", mode, got.Ran)
 		}
-		if _, got, _ = r.post(`{"step":"bad","run":true}`); got.Ran.OK || got.Ran.Exit != 4 || got.Ran.Output != "broken" || got.Ran.Error != "step bad: exit status 4" {
+		if _, got, _ = r.post(`{"step":"bad","run":true}`); got.Ran.OK || got.Ran.Exit != 4 || got.Ran.Output != "broken" || got.Ran.Error != "step bad: exit status 4: broken" {
 			t.Errorf("%s: bad: %+v", mode, got.Ran)
 		}
 		if _, got, _ = r.post(`{"step":"shed","run":true,"undo":true}`); !got.Ran.OK {

@@ -313,7 +313,7 @@ func TestRehearse(t *testing.T) {
 		want := []Rehearsed{
 			{Step: "shed", Ran: true, Took: 3 * time.Second},
 			{Step: "vms", Expected: 40 * time.Second},
-			{Step: "drain", Ran: true, Err: "step drain: exit status 1"},
+			{Step: "drain", Ran: true, Err: "step drain: exit status 1: broken"},
 			{Step: PowerOffStep, Expected: DefaultExpect},
 		}
 		if !slices.Equal(got, want) {

@@ -28,7 +28,7 @@ func TestRunOne(t *testing.T) {
 		}
 		r.fails["db"] = errBroken
 		res, took, err = r.RunOne(t.Context(), byHand, "db", false)
-		if err == nil || err.Error() != "step db: exit status 1" || took != 7*time.Second || res.Output != "broken" {
+		if err == nil || err.Error() != "step db: exit status 1: broken" || took != 7*time.Second || res.Output != "broken" {
 			t.Errorf("RunOne = %+v, %v, %v; want it failed after two tries", res, took, err)
 		}
 		if _, took, err = r.RunOne(t.Context(), byHand, "db", true); err != nil || took <= 0 {

@@ -143,7 +143,7 @@ func TestPowerOffIsTriedForEver(t *testing.T) {
 			t.Errorf("%d events of failures, want 3 in each of 4 rounds:\n%s", n, r.only("event"))
 		}
 		last := r.events[5]
-		if last.Name != dodai.EventShutdownFailed || last.Fields["retry_s"] != 2.0 || last.Fields["error"] != "poweroff -f -f: exit status 1" {
+		if last.Name != dodai.EventShutdownFailed || last.Fields["retry_s"] != 2.0 || last.Fields["error"] != "poweroff -f -f: exit status 1: broken" {
 			t.Errorf("the last of a round says %+v, want when it goes on", last)
 		}
 	})

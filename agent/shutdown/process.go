@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dodai-agent/dodai"
 )
 
 const (
@@ -22,6 +24,7 @@ const (
 	outputHead = 4 << 10                // bytes kept of the beginning
 	outputTail = 12 << 10               // and of the end
 	pipeSize   = 1 << 20                // what a command may still print when the agent is gone
+	saidLimit  = 200                    // characters of the line that stands in an error
 )
 
 // ErrTimeout is how a command ends that ran longer than it may.
@@ -58,14 +61,29 @@ type Result struct {
 	Err error
 }
 
+// failure says how the command failed; nil: it did not. Whoever is paged at night reads
+// no more than this, so the last line of the output is part of it.
 func (r Result) failure() error {
-	switch {
+	switch said := lastLine(r.Output); {
 	case r.Err != nil:
 		return r.Err
+	case r.Exit != 0 && said != "":
+		return fmt.Errorf("exit status %d: %s", r.Exit, said)
 	case r.Exit != 0:
 		return fmt.Errorf("exit status %d", r.Exit)
 	}
 	return nil
+}
+
+// lastLine is the last line of output that says something, in at most saidLimit
+// characters.
+func lastLine(output string) string {
+	output = strings.TrimSpace(output)
+	line := []rune(strings.TrimSpace(dodai.Printable(output[strings.LastIndexByte(output, '\n')+1:])))
+	if len(line) > saidLimit {
+		return string(line[:saidLimit]) + "…"
+	}
+	return string(line)
 }
 
 func (r Result) fields(took time.Duration) map[string]any {

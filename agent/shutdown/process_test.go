@@ -229,3 +229,26 @@ func TestExecutorWithRealSteps(t *testing.T) {
 	}
 	t.Logf("four steps, one hung, and power-off in %v", time.Since(start))
 }
+
+// TestFailureSaysWhy: an error has the last line of what was printed, whatever that is.
+func TestFailureSaysWhy(t *testing.T) {
+	tests := map[string]struct {
+		result Result
+		want   string
+	}{
+		"silent":        {Result{Exit: 3}, "exit status 3"},
+		"blank":         {Result{Exit: 3, Output: " \n\n"}, "exit status 3"},
+		"the last line": {Result{Exit: 3, Output: "flushing\nno such volume \n\n"}, "exit status 3: no such volume"},
+		"a terminal's":  {Result{Exit: 3, Output: "a\x1b[2Jb"}, "exit status 3: a\uFFFD[2Jb"},
+		"long":          {Result{Exit: 3, Output: strings.Repeat("ä", 5000)}, "exit status 3: " + strings.Repeat("ä", saidLimit) + "…"},
+		"its own error": {Result{Exit: -1, Output: "working", Err: ErrTimeout}, "timed out"},
+	}
+	for name, tt := range tests {
+		if got := tt.result.failure(); got == nil || got.Error() != tt.want {
+			t.Errorf("%s: %v, want %s", name, got, tt.want)
+		}
+	}
+	if got := (Result{Output: "all is well"}).failure(); got != nil {
+		t.Errorf("a success with output: %v", got)
+	}
+}

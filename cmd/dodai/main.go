@@ -149,8 +149,16 @@ func commandNames(cmd *cobra.Command) []string {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageError("%s: got %d arguments, want %s; see `%s --help`", cmd.CommandPath(), len(args), what, cmd.CommandPath())
+			return usageError("%s: got %s, want %s; see `%s --help`", cmd.CommandPath(), given(args), what, cmd.CommandPath())
 		}
 		return nil
 	}
+}
+
+// given names the arguments there are.
+func given(args []string) string {
+	if len(args) == 0 {
+		return "no argument"
+	}
+	return fmt.Sprintf("%q", args)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dodai-agent/dodai/agent"
+	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/shutdown"
 )
 
@@ -20,7 +21,12 @@ func shutdownCmd() *cobra.Command {
 		Long: `Without a sub-command: says whether a shutdown is under way, and how far it has come.
 "now" begins the plan as a power failure would; "cancel" calls a shutdown off until its
 point of no return, and undoes what was done.`,
-		Args: exactly(0, "now, cancel, or none"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("%s: unknown command %q%s, want now, cancel or nothing; see `%[1]s --help`", cmd.CommandPath(), args[0], config.Meant(args[0], commandNames(cmd)))
+			}
+			return nil
+		},
 	}
 	socket, asJSON := socketFlag(cmd), jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
