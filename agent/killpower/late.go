@@ -167,8 +167,10 @@ func (r *run) went() (Did, string) {
 		}
 	}
 	switch {
+	case told != nil && r.DryRun:
+		return DidCut, "the mains are away: would tell " + strings.Join(told, ", ") + " to cut the output and to restore it with the mains"
 	case told != nil:
-		return DidCut, "the mains are away: " + strings.Join(told, ", ") + " cut the output and restore it with the mains"
+		return DidCut, "the mains are away: told " + strings.Join(told, ", ") + " to cut the output and to restore it with the mains"
 	case r.woken:
 		return DidOff, "no UPS is told to cut its output; the clock starts the machine again"
 	}

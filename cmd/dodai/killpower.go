@@ -25,7 +25,7 @@ type killpowerFlags struct {
 func killpowerCmd() *cobra.Command {
 	f := killpowerFlags{init: "/proc/1/comm"}
 	cmd := &cobra.Command{
-		Use:   "killpower [poweroff|halt|reboot|kexec]",
+		Use:   "killpower {poweroff|halt|reboot|kexec | --dry-run}",
 		Short: "Tell the UPSes to cut their output: the last act of a shutdown, run by systemd",
 		Long: `Run by systemd when everything else has ended and no file system is written any more
 (/usr/lib/systemd/system-shutdown). It does something only where the daemon has shut
