@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ type Result struct {
 func (n Network) Tell(ctx context.Context, s *State, off time.Duration) []Result {
 	if n.Now == nil {
 		n.Now = Boottime
+	}
+	if !slices.ContainsFunc(s.UPS, func(u UPS) bool { return u.ours() }) {
+		return nil // there is nobody to tell, and the power-off waits for this
 	}
 	n.read(ctx, s)
 	back := s.Back()
