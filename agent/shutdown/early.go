@@ -144,15 +144,7 @@ func (e *Executor) runInverse(ctx, over context.Context, cause Cause, s *Step) R
 		return Result{Output: "it was under way when the agent ended, and is not to be run twice; how it ended is not known"}
 	}
 	t := e.task(cause, s.Name, s.timeout(), over)
-	if e.Orphans != nil {
-		e.Orphans.Begun(undoing+s.Name, 0) // no process yet, or none at all
-		t.Started = func(pid int) { e.Orphans.Begun(undoing+s.Name, pid) }
-		defer func() {
-			if ctx.Err() == nil {
-				e.Orphans.Ended(undoing + s.Name)
-			}
-		}()
-	}
+	defer e.remember(ctx, &t, undoing+s.Name)()
 	return inverse.Run(ctx, t)
 }
 

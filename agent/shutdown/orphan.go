@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +28,9 @@ type Orphans interface {
 	Begun(step string, pid int)
 	Ended(step string)
 	Known(step string) bool
+	// Mark is a variable for the environment of a step's process, by which Find knows one that
+	// has started when the daemon ends before it could be told of it.
+	Mark(step string) string
 	// Find returns the process that was remembered of a step and still runs; 0: none.
 	Find(step string) int
 }
@@ -101,6 +105,9 @@ func (d PidDir) Find(step string) int {
 	}
 	number, started, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
 	pid, err := strconv.Atoi(number)
+	if err == nil && pid == 0 {
+		return d.marked(step)
+	}
 	if err != nil || pid < 2 {
 		return 0
 	}
@@ -111,6 +118,39 @@ func (d PidDir) Find(step string) int {
 		return 0 // steps lead a session of their own, and it is groups that are ended
 	}
 	return pid
+}
+
+// Mark implements Orphans.
+func (d PidDir) Mark(step string) string { return "DODAI_STEP_FILE=" + d.file(step) }
+
+// marked looks through all processes for the one that a daemon has started and did not live
+// to write down: it leads a session, and has the mark in its environment. What it started in
+// a session of its own has that, too, and is younger.
+func (d PidDir) marked(step string) int {
+	mark := []byte("\x00" + d.Mark(step) + "\x00")
+	files, _ := filepath.Glob("/proc/[0-9]*/environ") // no error: the pattern is right
+	found, since := 0, uint64(0)
+	for _, f := range files {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if err != nil {
+			continue
+		}
+		if session, err := unix.Getsid(pid); err != nil || session != pid {
+			continue
+		}
+		env, err := os.ReadFile(f)
+		if err != nil || !bytes.Contains(append([]byte{0}, env...), mark) {
+			continue
+		}
+		text, err := startOf(pid)
+		if err != nil {
+			continue
+		}
+		if started, err := strconv.ParseUint(text, 10, 64); err == nil && (found == 0 || started < since) {
+			found, since = pid, started
+		}
+	}
+	return found
 }
 
 // startOf returns when a process started, in ticks since the boot: field 22 of
@@ -212,6 +252,8 @@ func (e *Executor) remember(ctx context.Context, t *Task, name string) (forget f
 	if e.Orphans == nil {
 		return func() {}
 	}
+	t.Env = append(slices.Clip(t.Env), e.Orphans.Mark(name))
+	e.Orphans.Begun(name, 0) // no process yet, or none at all
 	t.Started = func(pid int) { e.Orphans.Begun(name, pid) }
 	return func() {
 		if ctx.Err() == nil {

@@ -311,3 +311,37 @@ func TestRunOneOutlivesTheDaemon(t *testing.T) {
 		t.Errorf("ran %q, want the step after what was left of it", got)
 	}
 }
+
+// The daemon was killed between the start of a step's process and writing it down.
+func TestPidDirFindsWhatWasNotWrittenDown(t *testing.T) {
+	dir := PidDir(t.TempDir())
+	start := func(mark string, session bool) *exec.Cmd {
+		cmd := exec.Command("/bin/sleep", "60")
+		cmd.Env = append(os.Environ(), mark)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: session}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+		return cmd
+	}
+	start(dir.Mark("a"), false)        // leads no session: a child of a step
+	start(dir.Mark("ab"), true)        // another step
+	start(dir.Mark("a")+"/more", true) // another still
+	start(PidDir("/run/other").Mark("a"), true)
+	want := start(dir.Mark("a"), true)
+	if got := dir.Find("a"); got != 0 {
+		t.Errorf("Find = %d for a step that has not begun", got)
+	}
+	dir.Begun("a", 0)
+	if got := dir.Find("a"); got != want.Process.Pid {
+		t.Errorf("Find = %d, want %d", got, want.Process.Pid)
+	}
+	dir.Begun("b", 0)
+	if got := dir.Find("b"); got != 0 {
+		t.Errorf("Find = %d for a step without a process", got)
+	}
+}
