@@ -331,7 +331,37 @@ func (p preflight) checkCut(ctx context.Context, dev config.Device) *shutdown.Fi
 	case err != nil:
 		no.Check, no.Text = "cut_refused", fmt.Sprintf("%s would not cut its output: %s", dev.Name, dodai.Printable(drivers.Plain(err)))
 		no.Fix = fmt.Sprintf("docs/drivers/%s.md says what the UPS has to be told to permit it", dev.Driver)
-	case no.Check == "":
+	case no.Check != "":
+	case p.local(dev):
+		return lateCommand(dev.Name, "/")
+	default:
+		return nil
+	}
+	return no
+}
+
+func (p preflight) local(dev config.Device) bool {
+	f, _ := p.find(dev.Driver)
+	return f.Local
+}
+
+// lateCommand finds out whether systemd, where it is init, would run `dodai killpower` when
+// the machine is as good as down: without it nobody tells a UPS on a line of this machine. root
+// is the root of the file system. nil: it would, or another init has its own way.
+func lateCommand(ups, root string) *shutdown.Finding {
+	if _, err := os.Stat(filepath.Join(root, "run/systemd/system")); err != nil {
+		return nil
+	}
+	hook := filepath.Join(root, "usr/lib/systemd/system-shutdown/dodai")
+	no := &shutdown.Finding{Step: killPowerStep, Device: ups, Check: "late_command_missing",
+		Fix: "install the package, or systemd/dodai.shutdown there with mode 0755"}
+	info, err := os.Stat(hook)
+	switch {
+	case err != nil:
+		no.Text = fmt.Sprintf("nobody would tell %s to cut its output: %s", ups, dodai.Printable(err.Error()))
+	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+		no.Text = fmt.Sprintf("nobody would tell %s to cut its output: %s cannot be executed (%s)", ups, hook, info.Mode())
+	default:
 		return nil
 	}
 	return no

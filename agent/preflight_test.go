@@ -411,3 +411,29 @@ func TestPreflightNotes(t *testing.T) {
 		}
 	}
 }
+
+func TestLateCommand(t *testing.T) {
+	root := t.TempDir()
+	if f := lateCommand("u1", root); f != nil {
+		t.Errorf("%+v where systemd is not init", f)
+	}
+	hook := filepath.Join(root, "usr/lib/systemd/system-shutdown/dodai")
+	if err := errors.Join(os.MkdirAll(filepath.Join(root, "run/systemd/system"), 0o755), os.MkdirAll(filepath.Dir(hook), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if f := lateCommand("u1", root); f == nil || f.Check != "late_command_missing" || f.Device != "u1" || !strings.Contains(f.Text, "no such file") {
+		t.Errorf("%+v, want that the command is missing", f)
+	}
+	if err := os.WriteFile(hook, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if f := lateCommand("u1", root); f == nil || !strings.Contains(f.Text, "cannot be executed") {
+		t.Errorf("%+v, want that it cannot be executed", f)
+	}
+	if err := os.Chmod(hook, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if f := lateCommand("u1", root); f != nil {
+		t.Errorf("%+v, want nothing", f)
+	}
+}
