@@ -51,6 +51,10 @@ func (d *decoder) bootHold(n ast.Node) {
 		{"stagger", "stagger: 30s", d.duration("stagger", 0, time.Hour, "30s", &b.Stagger)},
 		{"limit", "limit: 15m", d.duration("limit", 0, day, "15m", &b.Limit)},
 	})
+	if turn := time.Duration(b.Rank) * b.Stagger.D(); b.Limit > 0 && turn >= b.Limit.D() { // 0: no limit
+		d.warn(nodeAt(n), fmt.Sprintf("boot_hold: the turn of rank %d comes %v after its battery could carry a shutdown, and limit ends every wait %v after the boot: it would not wait for its turn", b.Rank, formatDuration(turn), b.Limit),
+			"a longer limit, or a shorter stagger", "limit: "+formatDuration(turn+15*time.Minute))
+	}
 }
 
 // powerOff is the name under which the power-off itself is reported.
