@@ -74,13 +74,14 @@ func (r *rig) run(ctx context.Context, c Command) Result {
 	name := strings.Join(c.Args, " ")
 	r.mu.Lock()
 	r.commands = append(r.commands, c)
+	length := r.takes[c.Args[0]]
 	r.mu.Unlock()
 	r.note("run %s", name)
 	aborted := make(<-chan struct{})
 	if c.Abort != nil {
 		aborted = c.Abort.Done()
 	}
-	takes := time.NewTimer(r.takes[c.Args[0]])
+	takes := time.NewTimer(length)
 	timeout := time.NewTimer(c.Timeout)
 	defer takes.Stop()
 	defer timeout.Stop()

@@ -270,7 +270,9 @@ func TestRunTakesOverWhatIsCalledOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second) // in the middle of undoing a
+		r.mu.Lock()
 		r.takes["b"] = time.Second
+		r.mu.Unlock()
 		if err := r.Run(t.Context(), Cause{}, nil); err != nil {
 			t.Fatal(err)
 		}
