@@ -85,6 +85,9 @@ func (a *Agent) StartDrill(req DrillRequest) (string, error) {
 	case req.Level == "" && level != drill.Tabletop && !req.Yes:
 		return "", fmt.Errorf("drill %s is a %s, with hooks and notifications: confirm it with --yes, or ask for --level tabletop", req.Name, level)
 	}
+	if v.Down != nil && !v.Down.Finished && level != drill.Tabletop {
+		return "", fmt.Errorf("drill %s is not begun: a shutdown is under way", req.Name)
+	}
 	scenario, err := drill.ScenarioFor(def.Scenario, v.Snapshot)
 	if err != nil {
 		return "", err

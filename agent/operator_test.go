@@ -57,6 +57,9 @@ func TestOperatorCallsOff(t *testing.T) {
 	}
 	refusedWith(t, r.ShutDown(t.Context(), "", "bob"), "asked for by ann: new rack")
 	eventually(t, "the second step", func() bool { return slices.Contains(s.lines("order"), "db") })
+	if _, err := r.StartDrill(DrillRequest{Name: "mains_loss", Level: "rehearsal"}); err == nil || !strings.Contains(err.Error(), "a shutdown is under way") {
+		t.Errorf("a rehearsal in a shutdown: %v, want it refused", err)
+	}
 	d := r.Status().Shutdown
 	if d == nil || d.Operator != "ann" || !d.CanCancel || d.AskedByS != nil || len(d.Steps) != 4 {
 		t.Fatalf("status %+v", d)
@@ -227,6 +230,37 @@ func TestShutdownIsHurried(t *testing.T) {
 	for range 10 {
 		if got := said(5000); got > after {
 			t.Errorf("a battery that promises more again moves it to %v", got)
+		}
+	}
+}
+
+// As long as the power's reason stands, a shutdown that was called off would begin anew.
+func TestCancelWhileTheCauseStands(t *testing.T) {
+	s := newSite(t)
+	s.set("u1", ups("OB LB", 9, 1200), nil)
+	r := s.run(strings.Replace(operated, "  need: 2s", "  point_of_no_return: burn\n  need: 600s", 1), nil)
+	eventually(t, "the second step", func() bool { return slices.Contains(s.lines("order"), "db") })
+	refusedWith(t, r.CancelShutdown(t.Context(), "", "ann"), "while its cause stands")
+	if err := write(s.file("go"), s.file("burnt")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the power-off", func() bool { return slices.Contains(s.lines("order"), "off") })
+	if got := s.lines("order"); !slices.Equal(got, []string{"web", "db", "burn", "off"}) {
+		t.Errorf("%q, want nothing undone", got)
+	}
+}
+
+// The status tells of steps that an agent before this one has run.
+func TestStatusAfterARestart(t *testing.T) {
+	s := newSite(t)
+	st := s.step(strings.Replace(killed, "%ONCE%", "", 1), nil)
+	st.loop.down = &downState{stamp: st.stamp(), Reason: reasonOperator, Operator: "ann", Explanation: "asked for by ann",
+		Done: []string{"first", "slow"}, Failed: []string{"slow"}}
+	st.publish()
+	steps := st.Status().Shutdown.Steps
+	for i, want := range []shutdown.Phase{shutdown.PhaseDone, shutdown.PhaseFailed, shutdown.PhaseWaiting, shutdown.PhaseWaiting} {
+		if got := steps[i]; got.State != want || got.ForS != nil {
+			t.Errorf("step %s: %+v, want it %s, since nobody knows when", got.Step, got, want)
 		}
 	}
 }

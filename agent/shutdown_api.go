@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ func downStatus(v *View, now time.Duration) *DownStatus {
 func stepStatuses(v *View, now time.Duration) []StepStatus {
 	list := []StepStatus{}
 	for i, st := range v.executor.States() {
-		s := StepStatus{Step: st.Step, State: st.Phase, Why: st.Why, Attempt: st.Attempt}
+		s := StepStatus{Step: st.Step, State: phaseOf(st, v.Down), Why: st.Why, Attempt: st.Attempt}
 		if i < len(v.executor.Plan.Steps) {
 			s.Does = v.executor.Plan.Steps[i].Do.String()
 		}
@@ -96,6 +97,19 @@ func stepStatuses(v *View, now time.Duration) []StepStatus {
 		list = append(list, s)
 	}
 	return list
+}
+
+// phaseOf is how far a step has come, also in the time of an agent before this one.
+func phaseOf(st shutdown.StepState, d *downState) shutdown.Phase {
+	switch {
+	case st.Phase != shutdown.PhaseWaiting:
+		return st.Phase
+	case slices.Contains(d.Failed, st.Step):
+		return shutdown.PhaseFailed
+	case slices.Contains(d.Done, st.Step):
+		return shutdown.PhaseDone
+	}
+	return st.Phase
 }
 
 // ShutDown begins the way down for an operator. The error says why it does not.
@@ -155,6 +169,8 @@ func (a *Agent) CancelShutdown(ctx context.Context, reason, by string) error {
 			refused = conflict("it is called off already (%s), and being undone", l.down.Off)
 		case l.down.NoReturn:
 			refused = conflict("it cannot be called off: %v", shutdown.ErrNoReturn)
+		case l.decision.Shutdown: // it would begin anew as soon as it is undone, with less battery
+			refused = conflict("it cannot be called off while its cause stands: %s", l.decision.Summary)
 		default:
 			if err := a.callOff(why); err != nil {
 				refused = conflict("it cannot be called off: %v", err)
