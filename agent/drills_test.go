@@ -98,6 +98,7 @@ func TestTabletop(t *testing.T) {
 }
 
 func TestRehearsalRunsAndUndoesEarlySteps(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	s, r := drillSite(t)
 	id := r.begin("monthly", "rehearsal")
 	if _, err := r.StartDrill(DrillRequest{Name: "monthly", Level: "tabletop"}); err == nil || !strings.Contains(err.Error(), "is running") {

@@ -47,6 +47,7 @@ func refusedWith(t *testing.T, err error, words string) {
 }
 
 func TestOperatorCallsOff(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	s := newSite(t)
 	s.set("u1", ups("OL", 100, 3600), nil)
 	r := s.run(operated, nil)
@@ -116,6 +117,7 @@ func TestOperatorPastThePointOfNoReturn(t *testing.T) {
 
 // The power fails while an operator's shutdown runs, or while it is being undone.
 func TestPowerFailsInAnOperatorsShutdown(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for _, calledOff := range []bool{false, true} {
 		s := newSite(t)
 		s.set("u1", ups("OL", 100, 3600), nil)
@@ -266,6 +268,7 @@ func TestStatusAfterARestart(t *testing.T) {
 }
 
 func TestFailedPowerOffIsAnAlert(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	s := newSite(t)
 	s.set("u1", ups("OL", 100, 3600), nil)
 	r := s.run(strings.Replace(plain, `echo off >>%DIR%/order`, `test -e %DIR%/works && echo off >>%DIR%/order`, 1), nil)

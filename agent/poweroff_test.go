@@ -365,6 +365,7 @@ func TestBootLogIsAskedAgain(t *testing.T) {
 // The steps that a rehearsal walks past, and the power-off, are no runs of them; the early
 // step that it really ran and undid is one.
 func TestRehearsalTeachesWhatItRan(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	_, r := drillSite(t)
 	id := r.begin("monthly", "rehearsal")
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
