@@ -149,6 +149,7 @@ func (a *Agent) remoteAPI() http.Handler {
 		if s.Shutdown != nil {
 			for i := range s.Shutdown.Steps {
 				s.Shutdown.Steps[i].Does = "" // a command line may hold what is nobody's business
+				s.Shutdown.Steps[i].Why = ""  // and so may what a program says that fails
 			}
 		}
 		writeJSON(w, s)

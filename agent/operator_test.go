@@ -357,3 +357,25 @@ func TestMainsBackGiveTime(t *testing.T) {
 		t.Error("the mains are away again, and there is no end")
 	}
 }
+
+// What a step has printed is for who may open the socket, not for everybody on the network.
+func TestNetworkIsNotToldWhatStepsSay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.set("u1", ups("OL", 100, 3600), nil)
+	plan := strings.Replace(operated, "echo web >>%DIR%/order; sleep 0.3", "echo the password is swordfish; exit 1", 1)
+	r := s.run(plan, nil)
+	eventually(t, "a reading", func() bool { return isClosed(r.Ready()) })
+	if err := r.ShutDown(t.Context(), "", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second step", func() bool { return slices.Contains(s.lines("order"), "db") })
+	for where, api := range map[string]http.Handler{"socket": r.localAPI(), "network": r.remoteAPI()} {
+		answer := httptest.NewRecorder()
+		api.ServeHTTP(answer, httptest.NewRequest("GET", "/v1/status", nil))
+		body := answer.Body.String()
+		if !strings.Contains(body, `"state": "failed"`) || strings.Contains(body, "swordfish") != (where == "socket") {
+			t.Errorf("the %s is told %s", where, body)
+		}
+	}
+}
