@@ -154,7 +154,12 @@ func TestBootHoldLimit(t *testing.T) {
 	if out := h.Output(); !strings.Contains(out, "services start although the battery could not carry another shutdown: the time limit has passed") {
 		t.Errorf("it does not warn:\n%s", out)
 	}
-	if got := d.events(dodai.EventBootHoldReleased); len(got) != 1 || got[0].Fields["reason"] != "limit" {
+	var got []dodai.Event
+	eventually(t, 10*time.Second, "boot_hold_released in the journal, which is not waited for", func() bool {
+		got = d.events(dodai.EventBootHoldReleased)
+		return len(got) > 0
+	})
+	if len(got) != 1 || got[0].Fields["reason"] != "limit" {
 		t.Errorf("boot_hold_released: %v", got)
 	}
 }
