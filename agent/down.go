@@ -26,7 +26,7 @@ func (a *Agent) act(now time.Duration) {
 		a.forgetDown("the machine stayed up, and its power fails") // an operator's power-off that did not
 	}
 	switch {
-	case l.down != nil && l.decision.Shutdown && !l.down.Power && l.cfg.Mode == config.Armed && !l.down.Finished:
+	case l.down != nil && l.decision.Shutdown && (!l.down.Power || l.down.Off != "") && l.cfg.Mode == config.Armed && !l.down.Finished:
 		a.press()
 	case l.down != nil && l.executing:
 		a.watchDown(now)
@@ -68,9 +68,13 @@ func decided(d policy.Decision, need shutdown.Need, mode config.Mode) dodai.Even
 // goDown begins the way down because of the power: it is written down, then acted on.
 func (a *Agent) goDown() {
 	l := &a.loop
+	before := l.down
 	l.down = &downState{
 		stamp: a.stamp(), Reason: l.decision.Reason, Explanation: l.decision.Explanation,
 		Power: true, NoReturn: l.plan.NoReturn == "",
+	}
+	if before != nil {
+		a.inherit(before)
 	}
 	a.emit(decided(l.decision, l.need, config.Armed))
 	a.saveDown()
@@ -79,8 +83,23 @@ func (a *Agent) goDown() {
 	a.execute()
 }
 
+// inherit takes into the present shutdown what the one in whose place it comes has done. Of
+// one that was being undone the rest is left for when the mains are back.
+func (a *Agent) inherit(before *downState) {
+	l := &a.loop
+	if before.Off == "" {
+		l.down.Started, l.down.Done, l.down.Failed = before.Started, before.Done, before.Failed
+		return
+	}
+	done := l.executor.Done()
+	for _, name := range before.begun() {
+		l.earlyDone[name] = done[name]
+	}
+	a.saveEarly()
+}
+
 // press turns a shutdown that an operator began into one for the power, which has failed
-// meanwhile. One that was being called off begins anew.
+// meanwhile. One that is being undone begins anew.
 func (a *Agent) press() {
 	l := &a.loop
 	to := ends(l.decision, l.need, a.clock())
@@ -210,6 +229,9 @@ func (a *Agent) execute() {
 	executor.RestoreDoubtful(down.Started...)
 	executor.RestoreFailed(down.Failed...)
 	done, off, begun := down.done(), down.Off, down.begun()
+	if off != "" {
+		executor.Restore(done) // a Run that takes over does not do again what is not undone yet
+	}
 	l.group.Go(func() error {
 		var err error
 		switch {
@@ -256,7 +278,7 @@ func ends(d policy.Decision, need shutdown.Need, now time.Duration) shutdown.End
 		}
 	}
 	off = min(off, stepsLimit)
-	least := max(d.Reserve/2, min(d.Need/2, stepsLimit))
+	least := min(max(d.Reserve, d.Need)/2, stepsLimit)
 	force := *d.Available - max(0, min(forceBefore, *d.Available/2)) // a short one is not given away by half and more
 	ask := max(force-off, least)
 	return shutdown.Ends{Ask: now + ask, Force: now + max(force, ask+max(off, politely))}
@@ -311,8 +333,10 @@ func (a *Agent) recordDown(p shutdown.Progress) {
 		if _, early := a.loop.earlyDone[p.Step]; early || d.Off == "" {
 			a.loop.earlyDone[p.Step] = false
 			a.saveEarly()
+			return
 		}
-		return
+		d.markUndone(p.Step) // the next agent has to look after it
+		d.markStarted(p.Step)
 	default:
 		return
 	}

@@ -84,7 +84,7 @@ func TestEnds(t *testing.T) {
 		{"a slow power-off does not eat the steps", 180 * time.Second, 120 * time.Second, 60 * time.Second, 3, 5 * time.Minute, 120 * time.Second, 150 * time.Second},
 		{"a short need keeps its steps from the guess", 30 * time.Second, 20 * time.Second, 10 * time.Second, 0, 30 * time.Second, 10 * time.Second, 20 * time.Second},
 		{"next to nothing left", 5 * time.Second, 120 * time.Second, 60 * time.Second, 0, 0, 30 * time.Second, 60 * time.Second},
-		{"already beyond the end, long reserve", -time.Minute, 120 * time.Second, 3 * time.Minute, 0, 0, 90 * time.Second, 120 * time.Second},
+		{"already beyond the end, long reserve", -time.Minute, 120 * time.Second, 3 * time.Minute, 0, 0, 30 * time.Second, 60 * time.Second},
 		{"next to nothing left, no reserve", time.Second, 20 * time.Second, 0, 0, 0, 10 * time.Second, 20 * time.Second},
 	} {
 		d := policy.Decision{Available: &tc.available, Need: tc.need, Reserve: tc.reserve}

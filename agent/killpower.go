@@ -315,8 +315,8 @@ func (a *Agent) disarmKillPower() {
 }
 
 // keepNetworkUPSes calls off what cutNetworkUPSes began, because the machine will start anew
-// instead of going off: it is not to lose its power while it does. It reports whether all of
-// them took that; where one did not, the machine had better be off when its output is cut,
+// instead of going off: it is not to lose its power while it does. It reports whether a supply
+// keeps its power; where none does, the machine had better be off when its output is cut,
 // and starts when that comes back. It must not be called in the loop.
 func (a *Agent) keepNetworkUPSes(ctx context.Context) bool {
 	a.kill.mu.Lock()
@@ -326,14 +326,16 @@ func (a *Agent) keepNetworkUPSes(ctx context.Context) bool {
 	if err != nil {
 		return errors.Is(err, killpower.ErrNoState) // nothing was told
 	}
-	kept := a.stopCuts(s, a.asker(ctx))
+	asking, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	kept := a.stopCuts(s, a.asker(asking))
 	for i := range s.UPS {
 		if slices.Contains(kept, s.UPS[i].Name) {
 			s.UPS[i].Told = nil
 		}
 	}
 	a.keepKillPower(s, disarmed)
-	return !slices.ContainsFunc(s.UPS, func(u killpower.UPS) bool { return u.Told != nil })
+	return slices.ContainsFunc(s.UPS, func(u killpower.UPS) bool { return u.Feeds && u.Told == nil })
 }
 
 // stopCuts calls off what UPSes behind the network were told, and returns the names of those

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 )
 
@@ -32,15 +33,15 @@ type descent struct {
 // when ctx ends, with its cause, and leaves running steps alone; or ErrCalledOff, when
 // CallOff has ended it and what it did is undone.
 func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) error {
-	if err := e.takeOver(ctx, cause); err != nil {
+	d := e.startDescent(ctx, cause) // it can be hurried, pressed and called off while it waits for its turn
+	defer e.endDescent(d)
+	if err := e.takeOver(ctx); err != nil {
 		return err
 	}
 	defer func() { <-e.slot }()
-	d := e.startDescent(ctx, cause)
-	defer e.endDescent()
-	e.ends.set(cause.Ends)
 	w := e.newWalk(cause, func(s *Step) bool { return !done[s.Name] && !e.isDone(s.Name) })
 	w.abort, w.down = d.abort, true
+	maps.Copy(w.begun, done) // by a daemon before this one: it is undone as well
 	w.enter = func(s *Step) error { return e.enter(ctx, cause, d, s.Name, s.Reversible()) }
 	w.run(ctx)
 	if ctx.Err() == nil && w.stopped != "" {
@@ -61,13 +62,18 @@ func (e *Executor) startDescent(ctx context.Context, cause Cause) *descent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.descent = d
+	e.ends.set(cause.Ends)
 	return d
 }
 
-func (e *Executor) endDescent() {
+// endDescent forgets d and its ends, unless another Run has taken its place.
+func (e *Executor) endDescent(d *descent) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.descent = nil
+	if e.descent == d {
+		e.descent = nil
+		e.ends.set(Ends{})
+	}
 }
 
 // enter is asked before a step begins. The error is that the shutdown was called off. The
@@ -149,13 +155,15 @@ func (e *Executor) undoDescent(ctx context.Context, cause Cause, d *descent, beg
 	defer cancel()
 	e.mu.Lock()
 	e.interrupt, e.cut = cancel, func() {}
+	if e.descent == d { // the ends of a Run that waits for this one to be through are its own
+		e.ends.set(Ends{})
+	}
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.interrupt, e.cut = nil, nil
 	}()
-	e.ends.set(Ends{})
 	return errors.Join(d.why, e.undoAll(ctx, over, cause, func(s *Step) bool { return begun[s.Name] && s.Reversible() }))
 }
 

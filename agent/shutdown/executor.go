@@ -187,12 +187,13 @@ func (e *Executor) task(cause Cause, name string, timeout time.Duration, abort c
 
 // takeOver gets the slot for Run: an undoing ends at once, an early step is waited for,
 // but not beyond the deadline.
-func (e *Executor) takeOver(ctx context.Context, cause Cause) error {
+func (e *Executor) takeOver(ctx context.Context) error {
 	for {
+		left, _ := e.left()
 		e.mu.Lock()
 		if e.interrupt != nil {
 			e.interrupt()
-			if cause.Ends.Ask != 0 && cause.Ends.Ask <= e.Now() {
+			if left <= 0 {
 				e.cut()
 			}
 		}
@@ -219,7 +220,6 @@ func (e *Executor) begin(ctx context.Context) (over context.Context, end func(),
 	e.mu.Lock()
 	e.interrupt, e.cut, e.abort = cancel, cut, abort
 	e.mu.Unlock()
-	e.ends.set(Ends{})
 	return over, func() {
 		e.mu.Lock()
 		e.interrupt, e.cut, e.abort = nil, nil, nil

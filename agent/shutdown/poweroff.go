@@ -22,7 +22,7 @@ const (
 	darkWait = 10 * time.Second
 	// returnWait bounds the question whether the power is back, for which UPSes that count
 	// down are asked to stop. No answer is a no.
-	returnWait = 6 * time.Second
+	returnWait = 8 * time.Second
 )
 
 // Goal is what becomes of the machine at the end of a shutdown.

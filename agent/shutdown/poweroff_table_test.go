@@ -263,7 +263,7 @@ func TestAnswerWhetherThePowerIsBackIsNotWaitedFor(t *testing.T) {
 		if err := r.Run(t.Context(), Cause{}, nil); err != nil {
 			t.Fatal(err)
 		}
-		r.expect(t, "6s run off", "run ")
+		r.expect(t, "8s run off", "run ")
 		time.Sleep(time.Hour)
 	})
 }

@@ -120,7 +120,7 @@ func (w *walk) start(ctx context.Context, i int) (over bool) {
 	switch left, _ := e.left(); {
 	case w.blocked[i] != "":
 		e.skip(ctx, w.cause, s, fmt.Sprintf("step %s has failed, and is to stop what comes after it", w.blocked[i]))
-	case left <= 0:
+	case w.down && left <= 0:
 		e.skip(ctx, w.cause, s, "the deadline has passed")
 	case w.enter != nil && w.enter(s) != nil:
 		return false
@@ -207,8 +207,33 @@ func (e *Executor) attempts(ctx context.Context, cause Cause, s *Step, abort con
 		e.explainState(s.Name, err.Error())
 		e.emit(cause, dodai.EventStepRetried, s.Name, fmt.Sprintf("step %s failed, and is tried again in %s: %v", s.Name, seconds(s.retryWait()), err),
 			map[string]any{"attempt": attempt, "retry_s": s.retryWait().Seconds()})
-		if !e.pause(ctx, abort, s.retryWait()) {
+		if !e.pauseForRetry(ctx, abort, s.retryWait()) {
 			return res
+		}
+	}
+}
+
+// pauseForRetry is a pause that ends, and reports false, as soon as the deadline would come
+// before its end.
+func (e *Executor) pauseForRetry(ctx, abort context.Context, d time.Duration) bool {
+	if abort == nil {
+		abort = context.Background()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for until := e.Now() + d; ; {
+		now, changed := e.ends.get()
+		if now.Ask != 0 && now.Ask <= until {
+			return false
+		}
+		select {
+		case <-timer.C:
+			return true
+		case <-changed:
+		case <-abort.Done():
+			return false
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
