@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,16 +132,9 @@ func (a *Agent) watchDown(now time.Duration) {
 	if !l.down.Power {
 		return
 	}
-	if to := ends(l.decision, l.need, now); to.Ask == 0 || to.Ask > l.ends.Ask-worse && l.ends.Ask != 0 {
-		l.worseSince = 0
-	} else if l.worseSince == 0 {
-		l.worseSince = now
-	} else if now-l.worseSince >= worse {
-		a.log.Warn("the battery goes out sooner than it said: the shutdown is hurried", "left", to.Ask-now)
-		l.ends, l.worseSince = to, 0
-		l.executor.Hasten(to)
-	}
-	if l.decision.Shutdown || onBattery(l.decision) || !linesPresent(l.decision) {
+	back := !l.decision.Shutdown && !onBattery(l.decision) && linesPresent(l.decision)
+	a.hurry(back, now)
+	if !back {
 		l.calmSince = 0
 		return
 	}
@@ -155,6 +149,23 @@ func (a *Agent) watchDown(now time.Duration) {
 		a.log.Info("the mains are back: the steps have all the time they may take")
 		l.executor.Relax()
 		l.ends, l.worseSince = shutdown.Ends{}, 0
+	}
+}
+
+// hurry brings the shutdown's ends forward when the battery's end has been nearer for some
+// seconds. With the mains back no battery ends.
+func (a *Agent) hurry(back bool, now time.Duration) {
+	l := &a.loop
+	to := ends(l.decision, l.need, now)
+	switch {
+	case back || to.Ask == 0 || to.Ask > l.ends.Ask-worse && l.ends.Ask != 0:
+		l.worseSince = 0
+	case l.worseSince == 0:
+		l.worseSince = now
+	case now-l.worseSince >= worse:
+		a.log.Warn("the battery goes out sooner than it said: the shutdown is hurried", "left", (to.Ask - now).Round(time.Second))
+		l.ends, l.worseSince = to, 0
+		l.executor.Hasten(to)
 	}
 }
 
@@ -322,6 +333,9 @@ func (a *Agent) recordDown(p shutdown.Progress) {
 		}
 		d.markStarted(p.Step)
 	case shutdown.PhaseDone, shutdown.PhaseFailed, shutdown.PhaseSkipped:
+		if p.Phase != shutdown.PhaseSkipped && !slices.Contains(d.Started, p.Step) {
+			return // of a shutdown that was called off, and that this one has taken over from
+		}
 		d.markDone(p.Step, p.Phase == shutdown.PhaseFailed)
 	case shutdown.PhaseUndone:
 		d.markUndone(p.Step)

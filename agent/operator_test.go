@@ -349,6 +349,13 @@ func TestMainsBackGiveTime(t *testing.T) {
 	if st.loop.down == nil || st.loop.ends.Ask != 0 {
 		t.Fatalf("%+v, %+v, want the shutdown without an end", st.loop.down, st.loop.ends)
 	}
+	for range 20 {
+		st.read("u1", ups("OL", 20, 400))
+		st.pass(time.Second)
+		if st.loop.ends.Ask != 0 {
+			t.Fatalf("with the mains back the shutdown is hurried again: %+v", st.loop.ends)
+		}
+	}
 	for range 10 { // and away again
 		st.read("u1", ups("OB LB", 20, 200))
 		st.pass(time.Second)
@@ -377,5 +384,23 @@ func TestNetworkIsNotToldWhatStepsSay(t *testing.T) {
 		if !strings.Contains(body, `"state": "failed"`) || strings.Contains(body, "swordfish") != (where == "socket") {
 			t.Errorf("the %s is told %s", where, body)
 		}
+	}
+}
+
+// A step of a shutdown that was called off may end when the next one has begun: that is not
+// the next one's, or a daemon that is restarted then would leave the step out.
+func TestEndOfAStepOfTheShutdownBefore(t *testing.T) {
+	st := newSite(t).step(operated, nil)
+	st.loop.down = &downState{Power: true}
+	st.recordDown(shutdown.Progress{Step: "web", Phase: shutdown.PhaseFailed})
+	if d := st.loop.down; len(d.Done) != 0 || len(d.Failed) != 0 {
+		t.Errorf("over: %v, failed: %v; want neither", d.Done, d.Failed)
+	}
+	for _, phase := range []shutdown.Phase{shutdown.PhaseStarted, shutdown.PhaseFailed} {
+		st.recordDown(shutdown.Progress{Step: "web", Phase: phase})
+	}
+	st.recordDown(shutdown.Progress{Step: "db", Phase: shutdown.PhaseSkipped})
+	if d := st.loop.down; !slices.Equal(d.Done, []string{"web", "db"}) || !slices.Equal(d.Failed, []string{"web"}) {
+		t.Errorf("over: %v, failed: %v; want both steps, and the one that failed", d.Done, d.Failed)
 	}
 }

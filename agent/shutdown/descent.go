@@ -41,7 +41,7 @@ func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) e
 	defer func() { <-e.slot }()
 	w := e.newWalk(cause, func(s *Step) bool { return !done[s.Name] && !e.isDone(s.Name) })
 	w.abort, w.down = d.abort, true
-	maps.Copy(w.begun, done) // by a daemon before this one: it is undone as well
+	w.begun = e.begunBefore(done)
 	w.enter = func(s *Step) error { return e.enter(ctx, cause, d, s.Name, s.Reversible()) }
 	w.run(ctx)
 	if ctx.Err() == nil && w.stopped != "" {
@@ -54,6 +54,16 @@ func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) e
 		return e.undoDescent(ctx, cause, d, w.begun)
 	}
 	return e.powerOff(ctx, cause)
+}
+
+// begunBefore are the steps that an earlier daemon has begun on the same way down: when that
+// is called off they are taken back as well.
+func (e *Executor) begunBefore(done map[string]bool) map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	begun := maps.Clone(e.doubtful)
+	maps.Copy(begun, done)
+	return begun
 }
 
 func (e *Executor) startDescent(ctx context.Context, cause Cause) *descent {

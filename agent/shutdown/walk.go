@@ -264,14 +264,7 @@ func (e *Executor) attempt(ctx context.Context, cause Cause, s *Step, abort cont
 	defer cancel(nil)
 	go e.cutShort(limit, cancel)
 	t := e.task(cause, s.Name, s.timeout(), limit)
-	if e.Orphans != nil {
-		t.Started = func(pid int) { e.Orphans.Begun(s.Name, pid) }
-		defer func() {
-			if ctx.Err() == nil {
-				e.Orphans.Ended(s.Name)
-			}
-		}()
-	}
+	defer e.remember(ctx, &t, s.Name)()
 	return s.Do.Run(ctx, t)
 }
 

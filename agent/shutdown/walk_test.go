@@ -351,3 +351,31 @@ func TestWalkKeepsTheOrder(t *testing.T) {
 		})
 	})
 }
+
+// The daemon was restarted in the middle: what the one before has done, or has begun, is
+// taken back as well.
+func TestCallOffTakesBackWhatAnEarlierDaemonDid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reversible := func(name string) Step {
+			return Step{Name: name, Do: Program{Args: []string{name}, Back: []string{"un" + name}}}
+		}
+		begun := reversible("begun")
+		begun.After = []string{"db"} // it would come later, as after a step that has been added
+		r := newRig(t, tested(reversible("web"), reversible("db"), begun))
+		r.takes["db"], r.takes["undb"], r.takes["unbegun"] = 5*time.Second, time.Second, time.Second
+		r.RestoreDoubtful("begun")
+		time.AfterFunc(2*time.Second, func() {
+			if err := r.CallOff("no longer wanted"); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := r.Run(t.Context(), Cause{Operator: true}, map[string]bool{"web": true}); !errors.Is(err, ErrCalledOff) {
+			t.Errorf("Run = %v, want ErrCalledOff", err)
+		}
+		r.expect(t, `0s run db
+			2s abort db
+			2s run unbegun
+			3s run undb
+			4s run unweb`, "run ", "abort ")
+	})
+}
