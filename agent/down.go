@@ -240,8 +240,12 @@ func (a *Agent) execute() {
 	executor.RestoreDoubtful(down.Started...)
 	executor.RestoreFailed(down.Failed...)
 	done, off, begun := down.done(), down.Off, down.begun()
-	if off != "" {
+	var run func() error
+	switch {
+	case off != "":
 		executor.Restore(done) // a Run that takes over does not do again what is not undone yet
+	case !a.opts.Rehearse:
+		run = executor.Start(ctx, cause, done) // from now on it can be called off
 	}
 	l.group.Go(func() error {
 		var err error
@@ -255,7 +259,7 @@ func (a *Agent) execute() {
 				err = errors.Join(err, more)
 			}
 		default:
-			err = executor.Run(ctx, cause, done)
+			err = run()
 		}
 		if ctx.Err() != nil {
 			return nil // the service manager ends us; nothing is undone

@@ -93,6 +93,26 @@ func TestOperatorCallsOff(t *testing.T) {
 	eventually(t, "the power-off of an outage", func() bool { return slices.Contains(s.lines("order"), "off") })
 }
 
+// However soon after it began a shutdown is called off: it is.
+func TestOperatorCallsOffAtOnce(t *testing.T) {
+	s := newSite(t)
+	s.set("u1", ups("OL", 100, 3600), nil)
+	r := s.run(operated, nil)
+	eventually(t, "a reading", func() bool { return isClosed(r.Ready()) })
+	for range 5 {
+		if err := r.ShutDown(t.Context(), "", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.CancelShutdown(t.Context(), "", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the undoing", func() bool { return r.Status().Shutdown == nil })
+	}
+	if n := s.count(dodai.EventShutdownCancelled); n != 5 {
+		t.Errorf("%d events shutdown_cancelled, want 5", n)
+	}
+}
+
 func TestOperatorPastThePointOfNoReturn(t *testing.T) {
 	s := newSite(t)
 	s.set("u1", ups("OL", 100, 3600), nil)

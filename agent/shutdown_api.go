@@ -118,6 +118,7 @@ func (a *Agent) ShutDown(ctx context.Context, reason, by string) error {
 	err := a.call(ctx, func() {
 		if refused = a.mayShutDown(); refused == nil {
 			a.beginOperator(reason, by)
+			a.publish() // for the answer
 		}
 	})
 	return errors.Join(err, refused)

@@ -33,7 +33,17 @@ type descent struct {
 // when ctx ends, with its cause, and leaves running steps alone; or ErrCalledOff, when
 // CallOff has ended it and what it did is undone.
 func (e *Executor) Run(ctx context.Context, cause Cause, done map[string]bool) error {
-	d := e.startDescent(ctx, cause) // it can be hurried, pressed and called off while it waits for its turn
+	return e.Start(ctx, cause, done)()
+}
+
+// Start is Run in two parts: when it has returned the Run can be hurried, pressed and called
+// off, and what it returns does the work, once.
+func (e *Executor) Start(ctx context.Context, cause Cause, done map[string]bool) (run func() error) {
+	d := e.startDescent(ctx, cause)
+	return func() error { return e.descend(ctx, cause, d, done) }
+}
+
+func (e *Executor) descend(ctx context.Context, cause Cause, d *descent, done map[string]bool) error {
 	defer e.endDescent(d)
 	if err := e.takeOver(ctx); err != nil {
 		return err
