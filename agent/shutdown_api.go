@@ -176,6 +176,7 @@ func (a *Agent) CancelShutdown(ctx context.Context, reason, by string) error {
 			if err := a.callOff(why); err != nil {
 				refused = conflict("it cannot be called off: %v", err)
 			}
+			a.publish()
 		}
 	})
 	return errors.Join(err, refused)
