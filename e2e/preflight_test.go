@@ -162,7 +162,8 @@ func TestPreflightFindsPlantedFaults(t *testing.T) {
 	if !strings.Contains(text, fmt.Sprintf("%d findings; tried as ", len(r.Findings))) || strings.Count(text, "  repair: ") != len(r.Findings) {
 		t.Errorf("the command says\n%s", text)
 	}
-	if ev := d.events(dodai.EventPreflightFailed); len(ev) != 1 || ev[0].Fields["findings"] != float64(len(r.Findings)) {
+	// The agent's own, at its start, may have found a busy peer silent that answers now.
+	if ev := d.events(dodai.EventPreflightFailed); len(ev) < 1 || len(ev) > 2 || ev[len(ev)-1].Fields["findings"] != float64(len(r.Findings)) {
 		t.Errorf("events %+v, want one with the number of findings", ev)
 	}
 }
