@@ -181,6 +181,13 @@ type assigned struct {
 	on   func(oid string) // called at each
 }
 
+// each has f called at each SET from now on.
+func (a *assigned) each(f func(oid string)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.on = f
+}
+
 func newAssigned(t *testing.T, objects []snmpups.Binding) *assigned {
 	t.Helper()
 	agent, err := snmpups.Listen("127.0.0.1:0", "public")
@@ -266,11 +273,11 @@ func TestCutAssignments(t *testing.T) {
 func TestCutUnanswered(t *testing.T) {
 	u := newSim(t, snmpups.Config{})
 	a := newAssigned(t, u.Objects())
-	a.on = func(oid string) {
+	a.each(func(oid string) {
 		if oid == upsMIB+"8.3.0" { // the last before the command; this one is still answered
 			a.Break(snmpups.Mute, 0)
 		}
-	}
+	})
 	d := cutter(t, map[string]string{"address": a.Addr(), "write_community": "private"})
 	told, err := d.Cut(t.Context(), drivers.Cut{Off: time.Minute})
 	if !errors.Is(err, drivers.ErrUnreachable) || told.Off != time.Minute {
