@@ -301,11 +301,11 @@ func TestCutFixedDelay(t *testing.T) {
 		u := newSim(t, snmpups.Config{Flavour: snmpups.PowerNet})
 		u.Change(func(s *snmpups.State) { s.Cut.ShutoffDelay = have })
 		a := newAssigned(t, u.Objects())
-		a.on = func(oid string) { // whatever it is set to
+		a.each(func(oid string) { // whatever it is set to
 			if oid == apcUPS+"5.2.10.0" {
 				a.Set(snmpups.MustOID(oid), snmpups.Ticks(have.Milliseconds()/10))
 			}
-		}
+		})
 		d := cutter(t, map[string]string{"address": a.Addr(), "write_community": "private"})
 		told, err := d.Cut(t.Context(), drivers.Cut{Off: time.Minute})
 		if !errors.Is(err, want) || want == nil && told.Off != have {
