@@ -112,13 +112,18 @@ func (e *Executor) enter(ctx context.Context, cause Cause, d *descent, step stri
 	return err
 }
 
+// current is the Run that is under way; nil: none is.
+func (e *Executor) current() *descent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.descent
+}
+
 // CallOff ends the Run that is under way, as far as the point of no return is not passed:
 // what runs is ended, and what was begun undone, the last first, which Run does before
 // it returns ErrCalledOff. why is told.
 func (e *Executor) CallOff(why string) error {
-	e.mu.Lock()
-	d := e.descent
-	e.mu.Unlock()
+	d := e.current()
 	if d == nil {
 		return ErrNotRunning
 	}
@@ -140,9 +145,7 @@ func (e *Executor) CallOff(why string) error {
 // the point of no return behind a step of its own. The error is that none is under way,
 // or that it has just been called off.
 func (e *Executor) Press(to Ends) error {
-	e.mu.Lock()
-	d := e.descent
-	e.mu.Unlock()
+	d := e.current()
 	if d == nil {
 		return ErrNotRunning
 	}
@@ -158,9 +161,7 @@ func (e *Executor) Press(to Ends) error {
 
 // Callable reports whether CallOff would end the Run that is under way.
 func (e *Executor) Callable() bool {
-	e.mu.Lock()
-	d := e.descent
-	e.mu.Unlock()
+	d := e.current()
 	if d == nil {
 		return false
 	}
