@@ -78,6 +78,8 @@ type Agent struct {
 	kill    killPowerSlot
 	// shutdownFailed is why the way down does not work; nil: it does, or none is under way.
 	shutdownFailed atomic.Pointer[string]
+	// leaving is why the agent ends by itself; nil: it does not.
+	leaving atomic.Pointer[string]
 
 	ready     chan struct{}            // closed once every device has answered or been reported silent
 	listening chan struct{}            // closed once sockets and ports are open
@@ -103,6 +105,7 @@ type View struct {
 	PowerOff  string // what the last power-off taught, or why nothing; empty: there was none
 	Policy    policy.Policy
 	Preflight *PreflightResult // nil: none has run
+	restart   *restartWish     // nil: none is wanted
 	executor  *shutdown.Executor
 	ends      shutdown.Ends // of the shutdown that is under way
 }
@@ -162,7 +165,8 @@ const (
 	waitJournal = 1700 * time.Millisecond
 )
 
-// Run runs until ctx ends, and returns nil then. Ending it undoes nothing of a shutdown
+// Run runs until ctx ends, and returns nil then; as well when the run directory holds the
+// wish for a restart and nothing is under way. Ending it undoes nothing of a shutdown
 // that has begun: the service manager ends the agent in the middle of one. It may be
 // called once.
 func (a *Agent) Run(ctx context.Context) error {
@@ -187,6 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.runNotify(ctx) })
 	group.Go(func() error { return a.runKeep(ctx) })
 	group.Go(func() error { return a.runPreflights(ctx) })
+	group.Go(func() error { return a.runRestart(ctx) })
 	return a.end(ctx, group)
 }
 
@@ -210,7 +215,7 @@ func (a *Agent) end(ctx context.Context, group *errgroup.Group) error {
 		}
 	}
 	a.finish(began)
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errRestart) {
 		return nil
 	}
 	return err
@@ -218,7 +223,11 @@ func (a *Agent) end(ctx context.Context, group *errgroup.Group) error {
 
 // finish writes down what is still queued.
 func (a *Agent) finish(began time.Time) {
-	a.emit(dodai.Event{Name: dodai.EventAgentStopped, Text: "the agent has ended"})
+	text := "the agent has ended"
+	if why := a.leaving.Load(); why != nil {
+		text = *why
+	}
+	a.emit(dodai.Event{Name: dodai.EventAgentStopped, Text: text})
 	within(began.Add(waitHooks), a.hooks.close)
 	within(began.Add(waitJournal), func(ctx context.Context) {
 		a.store.flush(ctx)

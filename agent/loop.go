@@ -57,6 +57,8 @@ type loopState struct {
 
 	preflight preflightLoop
 
+	restart *restartWish // nil: none is wanted
+
 	down      *downState
 	executing bool          // the executor runs for down
 	ends      shutdown.Ends // what it was told of the battery's end
@@ -297,7 +299,7 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, Boot: l.memory.Boot, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, executor: l.executor, ends: l.ends}
+		Need: l.need, Boot: l.memory.Boot, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, restart: l.restart, executor: l.executor, ends: l.ends}
 	if l.down != nil {
 		v.Down = l.down.clone()
 	}

@@ -44,6 +44,8 @@ type Status struct {
 	SPOFs         []SPOFStatus     `json:"spofs"`
 	Shutdown      *DownStatus      `json:"shutdown,omitempty"`
 	Drill         *DrillStatus     `json:"drill,omitempty"`
+	// Restart is one that waits until nothing is under way; nil: none does.
+	Restart *RestartStatus `json:"restart,omitempty"`
 	// Preflight is what stood against the way down when it was last tried; nil: it was not.
 	Preflight *PreflightStatus `json:"preflight,omitempty"`
 	// Maintenance has the UPSes that are worked on, Unguarded what that leaves without a
@@ -148,6 +150,7 @@ func (a *Agent) Status() Status {
 	s.Shutdown = downStatus(v, now)
 	s.Maintenance, s.Unguarded = maintenanceStatus(v.Snapshot, now), unguarded(v, now)
 	s.Preflight = v.preflightStatus()
+	s.Restart = v.restartStatus(now)
 	if s.Drill != nil && s.State == "normal" {
 		s.State = "drill"
 	}

@@ -87,8 +87,13 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.Run(ctx) })
+	group.Go(func() error {
+		defer stop() // it may end by itself, to be started anew
+		return a.Run(ctx)
+	})
 	group.Go(func() error { return reloadOnHangup(ctx, a, hangup) })
 	return group.Wait()
 }

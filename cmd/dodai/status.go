@@ -84,6 +84,9 @@ func printStatus(w io.Writer, s agent.Status) error {
 	if s.Drill != nil {
 		head = append(head, []string{"drill", fmt.Sprintf("%s (%s) for %s; `dodai drill abort` ends it", s.Drill.Name, s.Drill.Level, secondsText(&s.Drill.ForS))})
 	}
+	if s.Restart != nil {
+		head = append(head, []string{"restart", restartLine(s.Restart)})
+	}
 	plan := needRows(s)
 	if s.Shutdown != nil {
 		plan = stepRows(s.Shutdown.Steps)
@@ -102,6 +105,15 @@ func printStatus(w io.Writer, s agent.Status) error {
 	}
 	_, err := fmt.Fprintln(w, spofLine(s))
 	return err
+}
+
+// restartLine says what a restart waits for.
+func restartLine(r *agent.RestartStatus) string {
+	what := "a restart"
+	if r.Version != "" {
+		what += " for version " + r.Version
+	}
+	return what + " waits until " + r.Until
 }
 
 // printHardware prints what the devices that are no UPS say, with an empty line behind it.
