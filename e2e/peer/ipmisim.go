@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ type IPMISim struct {
 	t            testing.TB
 	dir          string
 	lan, console int
+	system       atomic.Int32 // port of the system interface
 	proc         *Process
 	terminal     net.Conn // the one console connection that ipmi_sim takes at a time
 	prompts      *bufio.Reader
@@ -84,7 +86,8 @@ func (s *IPMISim) compileRecords(sdrcomp string) {
 func (s *IPMISim) start() {
 	s.t.Helper()
 	s.console = FreePort(s.t, "tcp") // another each time: the last one may be in TIME_WAIT
-	s.write("lan.conf", ipmiLan(s.lan, s.console))
+	s.system.Store(int32(FreePort(s.t, "tcp")))
+	s.write("lan.conf", ipmiLan(s.lan, int(s.system.Load()), s.console))
 	cmd := exec.Command(Need(s.t, "ipmi_sim"), "-n", "-c", "lan.conf", "-f", "bmc.emu", "-s", "state")
 	cmd.Dir = s.dir
 	s.proc = Start(s.t, cmd, s.answers)
@@ -111,6 +114,11 @@ func (s *IPMISim) answers() error {
 
 // Addr is where the BMC speaks RMCP+, host:port.
 func (s *IPMISim) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.lan) }
+
+// SystemAddr is where the BMC waits for the machine it sits in, host:port: the end of the wire
+// that QEMU's ipmi-bmc-extern is to be connected to. Restart moves it. It may be called
+// from any goroutine.
+func (s *IPMISim) SystemAddr() string { return fmt.Sprintf("127.0.0.1:%d", s.system.Load()) }
 
 // Console runs one command of ipmi_sim's console and remembers it for Restart.
 func (s *IPMISim) Console(command string) {

@@ -10,7 +10,7 @@ import (
 
 const ipmiName = "dodai"
 
-func ipmiLan(lan, console int) string {
+func ipmiLan(lan, system, console int) string {
 	return fmt.Sprintf(`name %q
 set_working_mc 0x20
   startlan 1
@@ -22,13 +22,14 @@ set_working_mc 0x20
     allowed_auths_admin none md5
     guid 0d0da1000000000000000000000000b1
   endlan
+  serial 15 127.0.0.1 %d codec VM
   startnow false
   chassis_control "./chassis host"
   user 1 true "" "anonymous" user 10 none md5
   user 2 true %q %q admin 10 none md5
   user 3 true %q %q user 10 none md5
 console 127.0.0.1 %d
-`, ipmiName, lan, IPMIAdmin, IPMIAdminSecret, IPMIViewer, IPMIViewerSecret, console)
+`, ipmiName, lan, system, IPMIAdmin, IPMIAdminSecret, IPMIViewer, IPMIViewerSecret, console)
 }
 
 // ipmiSupport is the command that says whether a sensor is scanned and which of its
