@@ -87,12 +87,20 @@ check:
 	$(GO) mod tidy -diff
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
 
+# What is in the packages comes from the commit alone: the same commit gives the same bytes,
+# wherever it is built.
+DIST     ?= dist
+STAGE     = $(DIST)/stage
+
 .PHONY: packages
 packages:
-	@mkdir -p dist
-	@for arch in $(ARCHES); do \
-		GOARCH=$$arch $(BUILD) -o bin/dodai-$$arch ./cmd/dodai && \
-		ARCH=$$arch VERSION='$(VERSION)' $(TOOL) nfpm package -f packaging/nfpm.yaml -p deb -t dist/ && \
-		ARCH=$$arch VERSION='$(VERSION)' $(TOOL) nfpm package -f packaging/nfpm.yaml -p rpm -t dist/ || exit 1; \
+	@rm -rf $(STAGE) && mkdir -p $(STAGE)/man
+	$(BUILD) -o $(STAGE)/dodai ./cmd/dodai
+	@$(STAGE)/dodai manpages $(STAGE)/man && cp packaging/*.5 $(STAGE)/man/ && gzip -9n $(STAGE)/man/*
+	@for shell in bash zsh fish; do $(STAGE)/dodai completion $$shell >$(STAGE)/dodai.$$shell || exit 1; done
+	@export DIST='$(DIST)' VERSION='$(VERSION)'; for arch in $(ARCHES); do \
+		GOARCH=$$arch $(BUILD) -o $(STAGE)/dodai-$$arch ./cmd/dodai && \
+		ARCH=$$arch $(TOOL) nfpm package -f packaging/nfpm.yaml -p deb -t $(DIST)/ && \
+		ARCH=$$arch $(TOOL) nfpm package -f packaging/nfpm.yaml -p rpm -t $(DIST)/ || exit 1; \
 	done
-	@for deb in dist/dodai_$(VERSION)_*.deb; do packaging/check-deb "$$deb" || exit 1; done
+	@for deb in $(DIST)/dodai_$(VERSION)_*.deb; do packaging/check-deb "$$deb" || exit 1; done
