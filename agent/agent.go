@@ -16,6 +16,7 @@ import (
 	"github.com/dodai-agent/dodai/agent/bootlog"
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/export"
+	"github.com/dodai-agent/dodai/agent/helper"
 	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/agent/shutdown"
 	"github.com/dodai-agent/dodai/collectors"
@@ -49,6 +50,9 @@ type Options struct {
 	// forces the power-off.
 	Guard shutdown.Guard
 	Force func(context.Context, shutdown.Goal) error
+	// Helper does what needs rights that this process does not have; nil: this process does
+	// everything itself.
+	Helper *helper.Client
 	// OnEvent is told every event, drills' included. It must not block; nil: nobody.
 	OnEvent func(dodai.Event)
 	// BootEnd says how an earlier boot ended; nil: systemd's journal does.

@@ -44,12 +44,13 @@ func (a *Agent) configure(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	executor, err := a.makeExecutor(way)
+	executor, err := a.makeExecutor(way, cfg)
 	if err != nil {
 		return err
 	}
 	executor.Restore(l.earlyDone)
-	a.hooks.set(cfg.Hooks)
+	a.hooks.set(cfg.Hooks, a.hookRunner(cfg))
+	a.pin(cfg)
 	l.executor, l.generation = executor, l.generation+1
 	l.cfg, l.policy, l.plan = cfg, policy.New(cfg.Policy), way
 	l.policy.BootWait, l.policy.BootLimit = bootTimes(cfg)
@@ -90,7 +91,7 @@ func (a *Agent) makeCollectors(cfg *config.Config) (_ map[string]*collectors.Col
 			return nil, fmt.Errorf("device %s: there is no driver %q", dev.Name, dev.Driver)
 		}
 		log := a.log.With("device", dev.Name, "driver", dev.Driver)
-		drv, err := factory.Open(dev.Name, dev.DriverOptions(), log)
+		drv, err := a.withTools(factory, cfg).Open(dev.Name, dev.DriverOptions(), log)
 		if err != nil {
 			return nil, err
 		}

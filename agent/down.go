@@ -391,7 +391,7 @@ func (a *Agent) downCalledOff(err error) {
 // forgetDown makes the agent able to decide again.
 func (a *Agent) forgetDown(why string) {
 	l := &a.loop
-	executor, err := a.makeExecutor(l.plan) // the old one remembers which steps it did
+	executor, err := a.makeExecutor(l.plan, l.cfg) // the old one remembers which steps it did
 	if err != nil {
 		a.log.Error("cannot decide again", "err", err)
 		return
@@ -471,15 +471,20 @@ func stepNames(p *shutdown.Plan) []string {
 	return names
 }
 
-// makeExecutor makes the executor of a plan.
-func (a *Agent) makeExecutor(p shutdown.Plan) (*shutdown.Executor, error) {
+// makeExecutor makes the executor of cfg's plan.
+func (a *Agent) makeExecutor(p shutdown.Plan, cfg *config.Config) (*shutdown.Executor, error) {
 	var orphans shutdown.Orphans
 	if a.opts.RunDir != "" {
 		orphans = shutdown.PidDir(a.opts.RunDir)
 	}
+	run, ways := shutdown.Process, (func(context.Context) ([]shutdown.Finding, error))(nil)
+	if a.opts.Helper != nil {
+		of := a.opts.Helper.Of(cfg.Text)
+		run, ways = of.Run, of.Ways
+	}
 	return shutdown.New(shutdown.Config{
-		Orphans: orphans, Guard: a.opts.Guard, Force: a.opts.Force, Return: a.powerIsBack, BeforeOff: a.cutNetworkUPSes,
-		Plan: p, Run: shutdown.Process, Logind: shutdown.SystemBus(), Now: a.clock,
+		Orphans: orphans, Ways: ways, Guard: a.opts.Guard, Force: a.opts.Force, Return: a.powerIsBack, BeforeOff: a.cutNetworkUPSes,
+		Plan: p, Run: run, Logind: shutdown.SystemBus(), Now: a.clock,
 		Emit: a.emit, Record: a.record, Log: a.log,
 	})
 }
@@ -497,6 +502,10 @@ func (a *Agent) plan(cfg *config.Config) (shutdown.Plan, error) {
 		})
 		if err != nil {
 			return shutdown.Plan{}, err
+		}
+		if a.opts.Helper != nil {
+			of := a.opts.Helper.Of(cfg.Text)
+			do, undo = of.Action(do, false), of.Action(undo, true)
 		}
 		step := shutdown.Step{
 			Name: s.Name, Do: do, Undo: undo, After: s.After, Timeout: s.Timeout.D(), Expect: s.Expect.D(),

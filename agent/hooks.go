@@ -14,26 +14,26 @@ import (
 
 // hookSet is the hooks of the present configuration.
 type hookSet struct {
-	make func([]notify.Hook) *notify.Hooks
+	make func([]notify.Hook, notify.Runner) *notify.Hooks
 	now  atomic.Pointer[notify.Hooks]
 }
 
 func (a *Agent) newHookSet() *hookSet {
-	return &hookSet{make: func(hooks []notify.Hook) *notify.Hooks {
-		return notify.New(notify.Config{Hooks: hooks, Now: a.clock, Failed: a.emit, Log: a.log})
+	return &hookSet{make: func(hooks []notify.Hook, run notify.Runner) *notify.Hooks {
+		return notify.New(notify.Config{Hooks: hooks, Now: a.clock, Failed: a.emit, Run: run, Log: a.log})
 	}}
 }
 
 // hookGrace is how long hooks of an older configuration may still run.
 const hookGrace = time.Minute
 
-// set replaces the hooks. Those that run already, or wait, come to their end.
-func (h *hookSet) set(list []config.Hook) {
+// set replaces the hooks, which run runs. Those that run already, or wait, come to their end.
+func (h *hookSet) set(list []config.Hook, run notify.Runner) {
 	hooks := make([]notify.Hook, len(list))
 	for i, c := range list {
-		hooks[i] = notify.Hook{On: c.On, Command: c.Command, Timeout: c.Timeout.D()}
+		hooks[i] = notify.Hook{On: c.On, Command: c.Command, Timeout: c.Timeout.D(), User: c.User}
 	}
-	if old := h.now.Swap(h.make(hooks)); old != nil {
+	if old := h.now.Swap(h.make(hooks, run)); old != nil {
 		go closeHooks(old, hookGrace)
 	}
 }

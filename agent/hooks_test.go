@@ -14,9 +14,9 @@ func TestHooksAreReplaced(t *testing.T) {
 	hook := func(word string) []config.Hook {
 		return []config.Hook{{On: []dodai.EventName{dodai.EventMainsLost}, Command: []string{"/bin/sh", "-c", "sleep 0.2; echo " + word + ",$DODAI_DEVICE >>" + s.file("hooks")}}}
 	}
-	st.hooks.set(hook("old"))
+	st.hooks.set(hook("old"), nil)
 	st.emit(dodai.Event{Name: dodai.EventMainsLost, Device: "u1"})
-	st.hooks.set(hook("new"))
+	st.hooks.set(hook("new"), nil)
 	st.emit(dodai.Event{Name: dodai.EventMainsLost, Device: "u2"})
 	eventually(t, "both hooks", func() bool { return len(s.lines("hooks")) == 2 })
 	got := map[string]bool{}

@@ -41,6 +41,13 @@ const (
 type killPowerSlot struct {
 	mu       sync.Mutex
 	disarmed int // how many times
+
+	// With a helper the state is written beside the loop: one after the other, and whoever
+	// reads it waits for that.
+	writing sync.Mutex
+	written int // the last one, under writing
+	armed   int // how many times, under mu
+	pending sync.WaitGroup
 }
 
 // armKillPower writes down for the late command what it needs, once it is decided that the
@@ -57,10 +64,34 @@ func (a *Agent) armKillPower() {
 	}
 	a.kill.mu.Lock()
 	defer a.kill.mu.Unlock()
+	if a.opts.Helper == nil {
+		a.writeKillPower(l.cfg, s)
+		return
+	}
+	disarmed, cfg := a.kill.disarmed, l.cfg
+	a.kill.armed++
+	nth := a.kill.armed
+	a.kill.pending.Go(func() {
+		a.kill.writing.Lock()
+		defer a.kill.writing.Unlock()
+		if nth < a.kill.written {
+			return // a later one was quicker
+		}
+		a.kill.written = nth
+		a.writeKillPower(cfg, s)
+		a.kill.mu.Lock()
+		defer a.kill.mu.Unlock()
+		if a.kill.disarmed != disarmed { // taken back in the meantime
+			_ = killpower.Remove(a.opts.RunDir)
+		}
+	})
+}
+
+func (a *Agent) writeKillPower(cfg *config.Config, s *killpower.State) {
 	if old, err := a.readKillPower(); err == nil {
 		s.Inherit(old)
 	}
-	if err := killpower.Write(a.opts.RunDir, s); err != nil {
+	if err := a.leave(cfg, s); err != nil {
 		a.killPowerEvent("", fmt.Sprintf("no UPS will be told to cut its output, and nothing starts the machine again: %v", err), map[string]any{"error": err.Error()})
 	}
 }
@@ -175,6 +206,7 @@ func (a *Agent) forceBeforeCut(ctx context.Context, s *killpower.State) {
 func (a *Agent) cutNetworkUPSes(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tellLimit)
 	defer cancel()
+	waitFor(ctx, a.kill.pending.Wait)
 	a.kill.mu.Lock()
 	s, err := a.readKillPower()
 	disarmed := a.kill.disarmed
@@ -207,7 +239,7 @@ func (a *Agent) keepKillPower(s *killpower.State, disarmed int) bool {
 	if a.kill.disarmed != disarmed {
 		return false
 	}
-	if err := killpower.Write(a.opts.RunDir, s); err != nil {
+	if err := a.leave(a.View().Config, s); err != nil {
 		a.killPowerEvent("", fmt.Sprintf("what the UPSes were told is not written down: %v", err), map[string]any{"error": err.Error()})
 	}
 	return true

@@ -215,6 +215,7 @@ func (a *Agent) decide() {
 	l.alerts = standingAlerts(append(hardwareAlerts(l.snap, now), a.ownAlerts()...), l.alertsSince, now)
 	l.findings, l.auditMem = audit.Audit(l.snap, l.auditMem)
 	a.act(now)
+	a.standBy(onBattery(l.decision) || l.down != nil && !l.down.Finished)
 	if len(edges) > 0 || now-l.savedAt > saveEvery {
 		a.saveMemory()
 	}

@@ -211,7 +211,7 @@ func (a *Agent) Preflight(ctx context.Context) (*PreflightResult, error) {
 	var try preflight
 	if err := a.call(ctx, func() {
 		l := &a.loop
-		try = preflight{cfg: l.cfg, executor: l.executor, collectors: l.collectors, find: a.opts.Find, hanging: &a.checks.hanging, need: l.need}
+		try = preflight{cfg: l.cfg, pin: a.pinned(l.cfg), user: a.stepUser(), executor: l.executor, collectors: l.collectors, find: a.opts.Find, hanging: &a.checks.hanging, need: l.need}
 	}); err != nil {
 		return nil, err
 	}
@@ -251,6 +251,8 @@ func (a *Agent) preflightDone(r *PreflightResult) {
 // preflight is one, with what it is about.
 type preflight struct {
 	cfg        *config.Config
+	pin        func(context.Context) *shutdown.Finding // whether the helper runs the configuration; nil: there is none
+	user       string                                  // whose rights steps have
 	executor   *shutdown.Executor
 	collectors map[string]*collectors.Collector
 	find       func(driver string) (drivers.Factory, bool)
@@ -260,7 +262,7 @@ type preflight struct {
 
 func (p preflight) run(ctx context.Context) *PreflightResult {
 	start := time.Now()
-	r := &PreflightResult{User: ownUser()}
+	r := &PreflightResult{User: p.user}
 	var upses []shutdown.Checked
 	var asked sync.WaitGroup
 	asked.Go(func() { upses = p.checkCuts(ctx) })
@@ -269,6 +271,11 @@ func (p preflight) run(ctx context.Context) *PreflightResult {
 	r.Steps = append(r.Steps, upses...)
 	r.At, r.TookS = start, time.Since(start).Seconds()
 	r.Findings, r.Notes = []shutdown.Finding{}, p.notes(wakeAlarms)
+	if p.pin != nil {
+		if f := p.pin(ctx); f != nil {
+			r.Findings = append(r.Findings, *f)
+		}
+	}
 	for _, s := range r.Steps {
 		r.Findings = append(r.Findings, s.Findings...)
 	}
@@ -408,13 +415,13 @@ func PreflightAlone(ctx context.Context, cfg *config.Config, find func(string) (
 	defer cancel()
 	a := &Agent{opts: Options{Config: cfg, Find: find, Log: log}, log: log, clock: collectors.SystemClock(), ctx: ctx, updates: make(chan update, 64)}
 	a.hooks = a.newHookSet()
-	a.hooks.set(cfg.Hooks)
+	a.hooks.set(cfg.Hooks, a.hookRunner(cfg))
 	way, err := a.plan(cfg)
 	if err != nil {
 		return nil, err
 	}
-	try := preflight{cfg: cfg, find: find, hanging: &shutdown.Hanging{}, need: way.Need(nil, cfg.Shutdown.Need.D(), nil)}
-	if try.executor, err = a.makeExecutor(way); err != nil {
+	try := preflight{cfg: cfg, user: ownUser(), find: find, hanging: &shutdown.Hanging{}, need: way.Need(nil, cfg.Shutdown.Need.D(), nil)}
+	if try.executor, err = a.makeExecutor(way, cfg); err != nil {
 		return nil, err
 	}
 	cut := *cfg // the other devices are nobody's business here

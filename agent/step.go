@@ -62,7 +62,7 @@ type StepRun struct {
 // asks.
 func (a *Agent) Step(ctx context.Context, req StepRequest, by string) (*StepResult, error) {
 	v := a.View()
-	r, step, err := describeStep(v, req)
+	r, step, err := a.describeStep(v, req)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (a *Agent) Step(ctx context.Context, req StepRequest, by string) (*StepResu
 }
 
 // describeStep says what would be run.
-func describeStep(v *View, req StepRequest) (*StepResult, *shutdown.Step, error) {
+func (a *Agent) describeStep(v *View, req StepRequest) (*StepResult, *shutdown.Step, error) {
 	plan := &v.executor.Plan
 	i := slices.IndexFunc(plan.Steps, func(s shutdown.Step) bool { return s.Name == req.Step })
 	if i < 0 {
@@ -89,7 +89,7 @@ func describeStep(v *View, req StepRequest) (*StepResult, *shutdown.Step, error)
 		}
 	}
 	r := &StepResult{
-		Step: s.Name, Undo: req.Undo, Kind: do.Kind(), Does: do.String(), User: ownUser(), Findings: []shutdown.Finding{},
+		Step: s.Name, Undo: req.Undo, Kind: do.Kind(), Does: do.String(), User: a.stepUser(), Findings: []shutdown.Finding{},
 		TimeoutS: cmp.Or(s.Timeout, shutdown.DefaultStepTimeout).Seconds(), Retries: s.Retries,
 	}
 	if s.Retries > 0 {
@@ -220,7 +220,7 @@ func (a *Agent) postStep(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	limit := answerLate
-	if d, _, err := describeStep(a.View(), req); err == nil {
+	if d, _, err := a.describeStep(a.View(), req); err == nil {
 		limit += time.Duration(float64(d.Retries+1) * (d.TimeoutS + d.RetryWaitS) * float64(time.Second))
 	}
 	answerWithin(w, limit)

@@ -52,6 +52,9 @@ type Factory struct {
 	// a network is polled at an interval.
 	Local bool
 
+	// Run is what its external tools are run by; nil: the function Run.
+	Run Runner
+
 	// New makes a driver. It checks the options and touches no device; the error
 	// is an *OptionError where an option is wrong.
 	New func(cfg Config) (Driver, error)
@@ -84,6 +87,15 @@ type Config struct {
 	Device  string            // the device's configured name, for errors and logs
 	Options map[string]string // checked against Factory.Options, defaults filled in
 	Log     *slog.Logger      // for the wire, at debug level; never nil
+	Run     Runner            // runs external tools; nil: Run does
+}
+
+// Runner is what runs external tools for the driver.
+func (c Config) Runner() Runner {
+	if c.Run == nil {
+		return Run
+	}
+	return c.Run
 }
 
 // Open checks opts against the factory's list, fills in the defaults and calls New.
@@ -96,7 +108,7 @@ func (f Factory) Open(device string, opts map[string]string, log *slog.Logger) (
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	d, err := f.New(Config{Device: device, Options: full, Log: log})
+	d, err := f.New(Config{Device: device, Options: full, Log: log, Run: f.Run})
 	if err != nil {
 		return nil, &Error{Driver: f.Name, Device: device, Op: "options", Err: err}
 	}

@@ -278,6 +278,8 @@ type Hook struct {
 	On      []dodai.EventName `json:"on"`
 	Command []string          `json:"command"` // {event}, {device} and the like are filled in
 	Timeout Duration          `json:"timeout"`
+	// User has the command run with his rights; empty: with the daemon's.
+	User string `json:"user,omitempty"`
 }
 
 // Export says where metrics go.

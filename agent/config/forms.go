@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -197,6 +200,7 @@ func (d *decoder) publicFile(where, example string, into *string) reader {
 
 func (d *decoder) kept(at position, where, name string, open bool, err error) {
 	switch {
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0: // root reads it when the step runs
 	case err != nil:
 		d.warn(at, fmt.Sprintf("%s is %s: %v", where, name, err), "a file that the agent can read when the step runs", "")
 	case open:

@@ -33,7 +33,13 @@ func LoadText(path string, text []byte, find func(name string) (drivers.Factory,
 	return loadAs(path, text, find, func(*decoder) {})
 }
 
-func loadAs(path string, data []byte, find func(name string) (drivers.Factory, bool), last func(*decoder)) (*Config, error) {
+// LoadCommands is LoadText for who runs commands of it and opens no device: secrets are
+// left out, and files that are missing by now are no error.
+func LoadCommands(path string, text []byte, find func(name string) (drivers.Factory, bool)) (*Config, error) {
+	return loadAs(path, text, find, func(*decoder) {}, func(f *files) { f.blind = true })
+}
+
+func loadAs(path string, data []byte, find func(name string) (drivers.Factory, bool), last func(*decoder), change ...func(*files)) (*Config, error) {
 	d := newDecoder(path, find, namesKnownTo(find))
 	d.cfg.Text = data
 	dir, err := filepath.Abs(filepath.Dir(path))
@@ -41,6 +47,9 @@ func loadAs(path string, data []byte, find func(name string) (drivers.Factory, b
 		dir = filepath.Dir(path) // the working folder is gone; what is relative will not be found
 	}
 	d.files = &files{dir: dir}
+	for _, f := range change {
+		f(d.files)
+	}
 	return d.run(data, func() { last(d) })
 }
 
@@ -92,7 +101,10 @@ func (d *decoder) permissions(mode fs.FileMode) {
 }
 
 // files are the other files a configuration names, relative to its own folder.
-type files struct{ dir string }
+type files struct {
+	dir   string
+	blind bool // none is looked at
+}
 
 const maxSecret = 4096
 
@@ -103,10 +115,31 @@ func (f *files) path(name string) string {
 	return filepath.Join(f.dir, name)
 }
 
+// credentials is the folder beside the configuration that the service manager hands to the
+// daemon file by file (LoadCredential= in dodai.service), so that only root need be able
+// to read it.
+const credentials = "credentials"
+
+// credential returns where the service manager has put the file at path, or path itself.
+func (f *files) credential(path string) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" || filepath.Dir(path) != filepath.Join(f.dir, credentials) {
+		return path
+	}
+	handed := filepath.Join(dir, credentials+"_"+filepath.Base(path))
+	if _, err := os.Stat(handed); err != nil {
+		return path
+	}
+	return handed
+}
+
 // secret returns the contents of a file without the line's end, and whether everybody
 // can read it.
 func (f *files) secret(name string) (value string, open bool, err error) {
-	data, mode, err := read(f.path(name), maxSecret+1)
+	if f.blind {
+		return mask, false, nil
+	}
+	data, mode, err := read(f.credential(f.path(name)), maxSecret+1)
 	if err != nil {
 		return "", false, err
 	}
@@ -123,6 +156,9 @@ func (f *files) secret(name string) (value string, open bool, err error) {
 }
 
 func (f *files) exists(name string) error {
+	if f.blind {
+		return nil
+	}
 	_, _, err := read(f.path(name), 1)
 	return err
 }

@@ -115,6 +115,7 @@ func (d *decoder) hook(n ast.Node) {
 			d.placeholders(n, h.Command)
 		}},
 		{"timeout", "timeout: 10s", d.duration("timeout", 100*time.Millisecond, time.Hour, "10s", &h.Timeout)},
+		{"user", "user: nobody", d.text("user", "nobody", &h.User)},
 	})
 	d.required(n, "a hook", seen, "on", "on: [mains_lost]")
 	d.required(n, "a hook", seen, "command", `command: ["/usr/local/bin/notify", "{event}"]`)

@@ -92,8 +92,15 @@ var (
 
 // Write puts s in the place of the state in dir, which it makes where it is missing. Only
 // the owner can read it. s.Version is set.
-func Write(dir string, s *State) error {
+func Write(dir string, s *State) error { return WriteFor(dir, s, -1) }
+
+// WriteFor is Write by root for a daemon that is not: gid may read it, too. It refuses a
+// state that Read would. gid -1: nobody else may.
+func WriteFor(dir string, s *State, gid int) error {
 	s.Version = stateVersion
+	if err := s.check(); err != nil {
+		return fmt.Errorf("kill power: %w: %w", ErrState, err)
+	}
 	data, err := json.MarshalIndent(s, "", " ")
 	if err != nil {
 		return fmt.Errorf("kill power: %w", err)
@@ -106,6 +113,9 @@ func Write(dir string, s *State) error {
 		return fmt.Errorf("kill power: %w", err)
 	}
 	_, err = f.Write(append(data, '\n'))
+	if err == nil && gid >= 0 {
+		err = errors.Join(f.Chown(-1, gid), f.Chmod(0o640))
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), filepath.Join(dir, FileName))
 	}
@@ -171,8 +181,8 @@ func readOwn(path string) ([]byte, error) {
 	if uid := os.Geteuid(); st.Uid != 0 && int(st.Uid) != uid {
 		return nil, fmt.Errorf("it belongs to user %d, want root or user %d, who asks", st.Uid, uid)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("its mode is %04o, want 0600: others could have written or read it", mode)
+	if mode := info.Mode().Perm(); mode&0o037 != 0 {
+		return nil, fmt.Errorf("its mode is %04o, want 0600, or 0640 for the daemon's group: others could have written or read it", mode)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(data) > maxFile {

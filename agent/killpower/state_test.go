@@ -95,7 +95,7 @@ func TestStateRefused(t *testing.T) {
 		{"mains of another kind", `mains "maybe"`, change(`"absent"`, `"maybe"`)},
 		{"alarm before 1970", "seconds of the RTC", change(`"at": 1000`, `"at": -1000`)},
 		{"others may write", "mode is 0622", mode(0o622)},
-		{"others may read", "mode is 0640", mode(0o640)},
+		{"others may read", "mode is 0644", mode(0o644)},
 		{"a link", "symbolic link", func(t *testing.T, path string) {
 			if err := errors.Join(os.Rename(path, path+".real"), os.Symlink(path+".real", path)); err != nil {
 				t.Fatal(err)

@@ -16,6 +16,7 @@ const DefaultTimeout = 10 * time.Second
 type Hook struct {
 	On      []dodai.EventName `yaml:"on" json:"on"`
 	Command []string          `yaml:"command" json:"command"`
+	User    string            `yaml:"user" json:"user,omitempty"`       // whose rights it has; empty: the daemon's
 	Timeout time.Duration     `yaml:"timeout" json:"timeout,omitempty"` // 0: DefaultTimeout
 }
 

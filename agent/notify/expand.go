@@ -124,6 +124,29 @@ func format(v any) string {
 	return fmt.Sprint(v)
 }
 
+// Expanded returns the arguments of a hook's command for e, and the variables that tell of
+// it.
+func Expanded(command []string, e dodai.Event) (args, env []string) {
+	value := valueOf(e)
+	args = make([]string, len(command))
+	for i, a := range command {
+		args[i] = expand(a, value)
+		args[i] = args[i][:min(len(args[i]), maxArg)]
+	}
+	return args, environment(e)
+}
+
+// Flat returns e with every field as the text that hooks are told, which is the same on
+// the other side of a wire.
+func Flat(e dodai.Event) dodai.Event {
+	fields := make(map[string]any, len(e.Fields))
+	for name, v := range e.Fields {
+		fields[name] = bounded(format(v))
+	}
+	e.Fields = fields
+	return e
+}
+
 func bounded(s string) string {
 	if len(s) > maxValue {
 		s = strings.ToValidUTF8(s[:maxValue], "")

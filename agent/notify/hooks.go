@@ -243,14 +243,9 @@ func (k *hook) idle(l *lane) bool {
 
 // handle runs the program for one event.
 func (h *Hooks) handle(ctx context.Context, k *hook, e dodai.Event) error {
-	value := valueOf(e)
-	args := make([]string, len(k.Command))
-	for i, a := range k.Command {
-		args[i] = expand(a, value)
-		args[i] = args[i][:min(len(args[i]), maxArg)]
-	}
+	args, env := Expanded(k.Command, e)
 	start := h.cfg.Now()
-	out, err := h.cfg.Run(ctx, Command{Args: args, Env: append(inherited(), environment(e)...), Timeout: k.timeout()})
+	out, err := h.cfg.Run(ctx, Command{Args: args, Env: append(inherited(), env...), Timeout: k.timeout(), Hook: k.index, User: k.User, Event: e})
 	took := h.cfg.Now() - start
 	if err == nil {
 		h.cfg.Log.Debug("hook done", "hook", k.index, "event", e.Name, "took", took)

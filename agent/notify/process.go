@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dodai-agent/dodai"
 )
 
 // maxOutput is how much of a hook's output is kept.
@@ -20,6 +22,11 @@ type Command struct {
 	Args    []string
 	Env     []string
 	Timeout time.Duration // greater than 0
+	// Hook is the hook's place in the list and User whose rights it is to have, for a
+	// Runner that can do that; Event is what it is told of.
+	Hook  int
+	User  string
+	Event dodai.Event
 }
 
 // Runner runs a program to its end, to its time-out, or until ctx ends, and kills it

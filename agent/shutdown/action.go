@@ -61,6 +61,14 @@ func (t Task) Context(ctx context.Context) (context.Context, context.CancelFunc)
 	}
 }
 
+// Aborted returns why the task is cut short; nil: it is not.
+func (t Task) Aborted() error {
+	if t.Abort == nil || t.Abort.Err() == nil {
+		return nil
+	}
+	return abortCause(t.Abort)
+}
+
 // Exec runs a program as part of the task.
 func (t Task) Exec(ctx context.Context, user string, args ...string) Result {
 	return t.Process(ctx, Command{Args: args, Env: t.Env, User: user, Timeout: t.Timeout, Abort: t.Abort, Started: t.Started})

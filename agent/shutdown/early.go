@@ -111,7 +111,7 @@ func (e *Executor) undo(ctx, over context.Context, cause Cause, s *Step) error {
 		return res.Err
 	}
 	took := e.Now() - start
-	if err := res.failure(); err != nil {
+	if err := res.Failure(); err != nil {
 		e.record(ctx, cause, s.Name, PhaseUndoFailed, took)
 		e.emit(cause, dodai.EventStepFailed, s.Name, fmt.Sprintf("undoing step %s failed after %s: %v", s.Name, seconds(took), err),
 			withUndo(res.fields(took)))

@@ -81,6 +81,9 @@ type Config struct {
 	// Force takes the machine down past everything that hangs; it returns only when that
 	// failed. nil: "poweroff -f -f" is run, or "reboot -f -f". Only for the built-in power-off.
 	Force func(context.Context, Goal) error
+	// Ways finds out which of the ways of powering off that need root would work, as
+	// CheckWays does, where they are gone by somebody else. nil: by this process.
+	Ways func(context.Context) ([]Finding, error)
 	// Guard forces the machine down when the agent has been ended and the rest of the way
 	// down hangs. nil: nobody does. Only for the built-in power-off.
 	Guard Guard

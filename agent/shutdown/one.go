@@ -67,7 +67,7 @@ func (e *Executor) runOne(ctx, over context.Context, cause Cause, s *Step, undo 
 	start := e.Now()
 	res := e.tries(ctx, over, cause, s, do, abort, known)
 	took := max(e.Now()-start, 1) // it has begun
-	switch err := res.failure(); {
+	switch err := res.Failure(); {
 	case err != nil && ctx.Err() != nil:
 		return res, took, fmt.Errorf("%s: %w", what, err)
 	case err != nil:
@@ -88,7 +88,7 @@ func (e *Executor) tries(ctx, over context.Context, cause Cause, s *Step, do Act
 		forget := e.remember(ctx, &t, known)
 		res := do.Run(ctx, t)
 		forget()
-		err := res.failure()
+		err := res.Failure()
 		if err == nil || attempt > s.Retries || ctx.Err() != nil || over.Err() != nil {
 			return res
 		}

@@ -383,7 +383,7 @@ func (o *off) program(name string, args ...string) way {
 	c := Command{Args: args, Env: append(environment(o.cause, PowerOffStep), "DODAI_ACTION="+string(o.aim.goal)), Timeout: o.e.askTimeout()}
 	return way{name: name, limit: c.Timeout + 2*killWait, ask: func(ctx, abort context.Context) error {
 		c.Abort = abort
-		return o.e.Config.Run(ctx, c).failure()
+		return o.e.Config.Run(ctx, c).Failure()
 	}}
 }
 

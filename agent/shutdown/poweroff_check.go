@@ -28,10 +28,46 @@ func thisHost() host { return host{"/run/systemd/system", "/proc/self/status", o
 // CheckPowerOff finds out which ways of powering off would work now. Nothing is powered
 // off. Its findings are fatal when no way would work.
 func (e *Executor) CheckPowerOff(ctx context.Context) []Finding {
-	if len(e.Plan.Command) > 0 {
-		return e.checkCommands()
+	switch {
+	case e.Ways != nil:
+		return e.checkElsewhere(ctx, thisHost())
+	case len(e.Plan.Command) > 0:
+		return checkCommands(&e.Plan)
 	}
 	return e.checkBuiltIn(ctx, thisHost())
+}
+
+// CheckWays finds out which of the ways of powering off that need root this process could
+// go: those of the plan, or else systemctl and the forced one.
+func CheckWays(p *Plan) []Finding {
+	if len(p.Command) > 0 {
+		return checkCommands(p)
+	}
+	h := thisHost()
+	return findings(checkSystemctl(h, nil), checkForced(h, true))
+}
+
+// checkElsewhere is CheckPowerOff where somebody else has the rights. The login manager is
+// asked by this process, and reboot(2) is its own last resort.
+func (e *Executor) checkElsewhere(ctx context.Context, h host) []Finding {
+	list, err := e.Ways(ctx)
+	if err != nil {
+		list = []Finding{{Step: PowerOffStep, Check: "helper_refuses", Text: err.Error(), Fatal: true,
+			Fix: "systemctl status dodai-helper.socket; docs/rights.md says what the helper runs"}}
+	}
+	if len(e.Plan.Command) > 0 {
+		return list
+	}
+	logind := e.checkLogind(ctx, h)
+	if logind != nil {
+		logind.Step = PowerOffStep
+		list = append([]Finding{*logind}, list...)
+	}
+	dead := logind != nil && (err != nil || len(list) == 3) && canReboot(h.status) != nil
+	for i := range list {
+		list[i].Fatal = dead
+	}
+	return list
 }
 
 // findings puts together what the ways lack, of which none may be nil for a power-off
@@ -50,23 +86,23 @@ func findings(ways ...*Finding) []Finding {
 	return list
 }
 
-func (e *Executor) checkCommands() []Finding {
+func checkCommands(p *Plan) []Finding {
 	var ways []*Finding
-	for _, args := range [][]string{e.Plan.Command, e.Plan.PowerOff.Second, e.Plan.PowerOff.Forced} {
+	for _, args := range [][]string{p.Command, p.PowerOff.Second, p.PowerOff.Forced} {
 		if len(args) > 0 {
-			ways = append(ways, e.checkProgram(args[0]))
+			ways = append(ways, checkPowerOffProgram(args[0]))
 		}
 	}
 	return findings(ways...)
 }
 
-func (e *Executor) checkProgram(program string) *Finding {
+func checkPowerOffProgram(program string) *Finding {
 	return CheckProgram(Task{Step: PowerOffStep, Env: environment(Cause{}, PowerOffStep)}, program, "")
 }
 
 func (e *Executor) checkBuiltIn(ctx context.Context, h host) []Finding {
 	logind := e.checkLogind(ctx, h)
-	return findings(logind, e.checkSystemctl(h, logind), e.checkForced(h))
+	return findings(logind, checkSystemctl(h, logind), checkForced(h, e.Force != nil))
 }
 
 func (e *Executor) checkLogind(ctx context.Context, h host) *Finding {
@@ -101,12 +137,12 @@ func (h host) user() string {
 
 // checkSystemctl: for anybody but root systemctl asks the login manager, which has
 // answered already.
-func (e *Executor) checkSystemctl(h host, logind *Finding) *Finding {
+func checkSystemctl(h host, logind *Finding) *Finding {
 	if _, err := os.Stat(h.booted); err != nil {
 		return &Finding{Check: "systemd_not_running", Text: fmt.Sprintf("systemctl cannot power off, because systemd is not this machine's init: %v", err),
 			Fix: "set shutdown.command to what powers this machine off"}
 	}
-	if f := e.checkProgram("systemctl"); f != nil {
+	if f := checkPowerOffProgram("systemctl"); f != nil {
 		return f
 	}
 	if h.euid != 0 && logind != nil {
@@ -116,13 +152,14 @@ func (e *Executor) checkSystemctl(h host, logind *Finding) *Finding {
 	return nil
 }
 
-func (e *Executor) checkForced(h host) *Finding {
+// checkForced: own tells that no program is needed for it.
+func checkForced(h host, own bool) *Finding {
 	if err := canReboot(h.status); err != nil {
 		return &Finding{Check: "force_not_permitted", Text: fmt.Sprintf("a power-off that hangs could not be forced: %v", err),
 			Fix: "run the daemon as root, with CAP_SYS_BOOT in the CapabilityBoundingSet= of its unit"}
 	}
-	if e.Force == nil {
-		return e.checkProgram("/sbin/poweroff")
+	if !own {
+		return checkPowerOffProgram("/sbin/poweroff")
 	}
 	return nil
 }

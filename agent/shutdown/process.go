@@ -61,9 +61,9 @@ type Result struct {
 	Err error
 }
 
-// failure says how the command failed; nil: it did not. Whoever is paged at night reads
+// Failure says how the command failed; nil: it did not. Whoever is paged at night reads
 // no more than this, so the last line of the output is part of it.
-func (r Result) failure() error {
+func (r Result) Failure() error {
 	switch said := lastLine(r.Output); {
 	case r.Err != nil:
 		return r.Err

@@ -63,7 +63,7 @@ func TestProcessResults(t *testing.T) {
 		})
 	}
 	got := Process(t.Context(), Command{Args: []string{"/nonexistent/program"}, Timeout: time.Second})
-	if !errors.Is(got.Err, fs.ErrNotExist) || got.failure() == nil {
+	if !errors.Is(got.Err, fs.ErrNotExist) || got.Failure() == nil {
 		t.Errorf("a program that is not there: %+v, want an error that says so", got)
 	}
 }
@@ -244,11 +244,11 @@ func TestFailureSaysWhy(t *testing.T) {
 		"its own error": {Result{Exit: -1, Output: "working", Err: ErrTimeout}, "timed out"},
 	}
 	for name, tt := range tests {
-		if got := tt.result.failure(); got == nil || got.Error() != tt.want {
+		if got := tt.result.Failure(); got == nil || got.Error() != tt.want {
 			t.Errorf("%s: %v, want %s", name, got, tt.want)
 		}
 	}
-	if got := (Result{Output: "all is well"}).failure(); got != nil {
+	if got := (Result{Output: "all is well"}).Failure(); got != nil {
 		t.Errorf("a success with output: %v", got)
 	}
 }

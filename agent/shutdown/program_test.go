@@ -205,16 +205,16 @@ func TestCheckProgram(t *testing.T) {
 				if tt.check != "" {
 					t.Errorf("nothing found, want %s", tt.check)
 				}
-				if res.failure() != nil {
+				if res.Failure() != nil {
 					t.Errorf("nothing found, and it ended with %+v", res)
 				}
 				return
 			}
-			t.Logf("%s: %s; %s (it ended with %v)", f.Check, f.Text, f.Fix, res.failure())
+			t.Logf("%s: %s; %s (it ended with %v)", f.Check, f.Text, f.Fix, res.Failure())
 			if f.Check != tt.check || !strings.Contains(f.Text, strings.ReplaceAll(tt.text, "DIR", dir)) || f.Step != "s" || f.Fix == "" {
 				t.Errorf("%+v, want %s with %q, its step and a repair", f, tt.check, tt.text)
 			}
-			if res.failure() == nil {
+			if res.Failure() == nil {
 				t.Errorf("%+v, and it ran", f)
 			}
 		})
@@ -235,7 +235,7 @@ func TestProgramsAreFoundInTheStepsPath(t *testing.T) {
 		{[]string{"X=1"}, ""}, // the daemon's own
 	} {
 		got := Process(t.Context(), Command{Args: []string{"true"}, Env: tt.env, Timeout: 20 * time.Second})
-		if got.failure() != nil || got.Output != tt.want {
+		if got.Failure() != nil || got.Output != tt.want {
 			t.Errorf("%q: %+v, want %q", tt.env, got, tt.want)
 		}
 		if f := CheckProgram(Task{Env: tt.env}, "true", ""); f != nil {

@@ -198,7 +198,7 @@ func (e *Executor) attempts(ctx context.Context, cause Cause, s *Step, abort con
 	for attempt := 1; ; attempt++ {
 		e.changeState(s.Name, func(st *StepState) { st.Attempt = attempt })
 		res := e.attempt(ctx, cause, s, abort)
-		err := res.failure()
+		err := res.Failure()
 		final := err == nil || attempt > s.Retries || ctx.Err() != nil ||
 			abort != nil && abort.Err() != nil || errors.Is(err, errDeadline)
 		if left, _ := e.left(); final || left <= s.retryWait() {
@@ -270,7 +270,7 @@ func (e *Executor) attempt(ctx context.Context, cause Cause, s *Step, abort cont
 
 // finish reports what came of a step.
 func (e *Executor) finish(ctx context.Context, cause Cause, s *Step, res Result, took time.Duration) error {
-	if err := res.failure(); err != nil {
+	if err := res.Failure(); err != nil {
 		e.record(ctx, cause, s.Name, PhaseFailed, took)
 		e.explainState(s.Name, err.Error())
 		e.emit(cause, dodai.EventStepFailed, s.Name, fmt.Sprintf("step %s failed after %s: %v", s.Name, seconds(took), err), res.fields(took))

@@ -20,9 +20,12 @@ import (
 
 	"github.com/dodai-agent/dodai/agent"
 	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/agent/helper"
 	"github.com/dodai-agent/dodai/agent/killpower"
 	"github.com/dodai-agent/dodai/agent/shutdown"
+	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/all"
+	"github.com/dodai-agent/dodai/drivers/smartctl"
 )
 
 // Where the daemon keeps its things unless told otherwise.
@@ -33,8 +36,8 @@ const (
 )
 
 type agentFlags struct {
-	config, stateDir, runDir, socket, listen, logLevel string
-	configGiven, socketGiven                           bool
+	config, stateDir, runDir, socket, listen, logLevel, helper string
+	configGiven, socketGiven                                   bool
 }
 
 func agentCmd() *cobra.Command {
@@ -57,6 +60,7 @@ nothing of a shutdown that has begun.`,
 	cmd.Flags().StringVar(&f.runDir, "run-dir", "", "what other processes of this boot have to find (default the folder of the socket)")
 	cmd.Flags().StringVar(&f.socket, "socket", defaultSocket, "Unix socket of the local commands")
 	cmd.Flags().StringVar(&f.listen, "listen", "", "address of /metrics, /healthz and /readyz, for example 127.0.0.1:9777")
+	cmd.Flags().StringVar(&f.helper, "helper", "", "socket of the helper that does what needs root; empty: this process does it, as far as it may")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
@@ -82,7 +86,7 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 		log.Warn("configuration", "warning", w)
 	}
 	ctx := cmd.Context()
-	agent.Discover(ctx, cfg, all.Find, log)
+	agent.Discover(ctx, cfg, finder(f), log)
 	a, err := agent.New(ctx, agentOptions(f, cfg, log))
 	if err != nil {
 		return err
@@ -133,7 +137,7 @@ func inForce(ctx context.Context, f agentFlags) *config.Config {
 
 func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Options {
 	opts := agent.Options{
-		Config: cfg, Find: all.Find, StateDir: stateDir(f, cfg), RunDir: runDir(f), Socket: f.socket, SocketOptional: !f.socketGiven, Listen: f.listen,
+		Config: cfg, Find: finder(f), StateDir: stateDir(f, cfg), RunDir: runDir(f), Socket: f.socket, SocketOptional: !f.socketGiven, Listen: f.listen,
 		Clocks:  clocks(f),
 		Version: version, Log: log, Watchdog: watchdog(),
 		Notify: func(state string) {
@@ -142,7 +146,10 @@ func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Opti
 			}
 		},
 	}
-	if guards, err := shutdown.OwnGuards(); err != nil {
+	if f.helper != "" {
+		opts.Helper = helper.NewClient(f.helper)
+		opts.Guard, opts.Force = opts.Helper, opts.Helper.Force
+	} else if guards, err := shutdown.OwnGuards(); err != nil {
 		log.Warn("nobody will force a power-off that hangs once the agent has ended", "err", err)
 	} else {
 		opts.Guard, opts.Force = guards, guards.Force
@@ -154,6 +161,21 @@ func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Opti
 		opts.Reload = func() (*config.Config, error) { return config.Load(f.config, all.Find) }
 	}
 	return opts
+}
+
+// finder is the table of drivers, with the helper to run their tools where there is one.
+func finder(f agentFlags) func(string) (drivers.Factory, bool) {
+	if f.helper == "" {
+		return all.Find
+	}
+	tool := helper.NewClient(f.helper).Of(nil).Tool
+	return func(name string) (drivers.Factory, bool) {
+		factory, ok := all.Find(name)
+		if name == smartctl.Factory.Name {
+			factory.Run = tool
+		}
+		return factory, ok
+	}
 }
 
 // stateDir is the flag, the configuration, what systemd made for us, or the default.

@@ -132,7 +132,7 @@ Exit status: 0 done and in order, 1 failed, 2 wrong usage or configuration,
 		return usageError("%s: %w; see `%s --help`", cmd.CommandPath(), err, cmd.CommandPath())
 	})
 	root.AddCommand(agentCmd(), checkCmd(), driversCmd(), probeCmd(), simulateCmd(), statusCmd(), eventsCmd(),
-		auditCmd(), preflightCmd(), stepCmd(), drillCmd(), maintenanceCmd(), batteryCmd(), bootHoldCmd(), shutdownCmd(), killpowerCmd(), demoCmd(), versionCmd(), guardCmd(), manpagesCmd())
+		auditCmd(), preflightCmd(), stepCmd(), drillCmd(), maintenanceCmd(), batteryCmd(), bootHoldCmd(), shutdownCmd(), killpowerCmd(), demoCmd(), versionCmd(), guardCmd(), helperCmd(), manpagesCmd())
 	return root
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -106,6 +108,47 @@ func (d *driver) args(t target) []string {
 		args = append(args, "-d", kind)
 	}
 	return append(args, t.Name)
+}
+
+// Reads reports whether args are one of the calls this driver makes: those that read, and
+// nothing else of all that smartctl can do to a drive. It is for whoever runs them with
+// more rights than the caller has.
+func Reads(args []string) bool {
+	if slices.Equal(args, scanArgs) {
+		return true
+	}
+	if len(args) < 2 || args[0] != "--json=c" {
+		return false
+	}
+	device := args[len(args)-1]
+	if !strings.HasPrefix(device, "/dev/") || filepath.Clean(device) != device {
+		return false
+	}
+	for rest := args[1 : len(args)-1]; len(rest) > 0; {
+		switch rest[0] {
+		case "-i", "-H", "-A":
+			rest = rest[1:]
+			continue
+		}
+		if len(rest) < 2 || !reading(rest[0], rest[1]) {
+			return false
+		}
+		rest = rest[2:]
+	}
+	return true
+}
+
+// reading reports whether an option of smartctl with its value only reads.
+func reading(option, value string) bool {
+	switch option {
+	case "-l":
+		return value == "selftest" || value == "error"
+	case "-n":
+		return strings.HasPrefix(value, "standby")
+	case "-d": // the type of a device may name another device, but does nothing to it
+		return !strings.HasPrefix(value, "-")
+	}
+	return false
 }
 
 // disk judges an answer.

@@ -40,7 +40,7 @@ var Factory = drivers.Factory{
 }
 
 func open(cfg drivers.Config) (drivers.Driver, error) {
-	d := &driver{device: cfg.Device, program: cfg.Options["smartctl"], log: cfg.Log, run: drivers.Run, detected: map[target]string{}}
+	d := &driver{device: cfg.Device, program: cfg.Options["smartctl"], log: cfg.Log, run: cfg.Runner(), detected: map[target]string{}}
 	d.only = target{Name: cfg.Options["device"], Type: cfg.Options["type"]}
 	if d.only.Name != "" && !strings.HasPrefix(d.only.Name, "/") {
 		return nil, &drivers.OptionError{Key: "device", Got: d.only.Name, Want: "the path of a device", Example: "/dev/sda"}
@@ -58,6 +58,9 @@ func open(cfg drivers.Config) (drivers.Driver, error) {
 	d.timeout, err = cfg.Duration("timeout", 10*time.Millisecond, time.Hour)
 	return d, err
 }
+
+// Program is the tool's usual name, and the option that names another one.
+const Program = "smartctl"
 
 // target is one device to read: behind a controller, several share a name.
 type target struct{ Name, Type string }
@@ -147,7 +150,7 @@ func (d *driver) fail(op string, err error) error {
 func (d *driver) scan(ctx context.Context) ([]target, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	out, err := d.run(ctx, d.program, "--scan", "--json=c")
+	out, err := d.run(ctx, d.program, scanArgs...)
 	if err != nil {
 		return nil, nil, sentinel(err)
 	}
@@ -158,6 +161,9 @@ func (d *driver) scan(ctx context.Context) ([]target, []string, error) {
 	}
 	return targets, notes, err
 }
+
+// scanArgs list the devices.
+var scanArgs = []string{"--scan", "--json=c"}
 
 // sentinel makes sure that an error of running the program wraps one: what is not told
 // apart by drivers.Run (killed by a signal, out of processes) is unreachable.

@@ -13,6 +13,8 @@ type Deps struct {
 	// ended, or ctx has; Listens reports whether there are any. nil: nobody listens.
 	Notify  func(text string, t shutdown.Task) error
 	Listens func() bool
+	// Daemon is the process of the daemon; 0: this one. It must not stop its own unit.
+	Daemon int
 }
 
 // New makes the action of a step, and the one that takes it back where the configuration
@@ -26,7 +28,7 @@ func New(s config.Step, deps Deps) (do, undo shutdown.Action, err error) {
 	case len(s.Command) > 0:
 		do = shutdown.Program{Args: s.Command, User: s.User}
 	case s.Unit != "":
-		do = Unit{Name: s.Unit}
+		do = Unit{Name: s.Unit, Daemon: deps.Daemon}
 	default:
 		if do, err = local(s, deps); do == nil && err == nil {
 			do, err = remote(s)

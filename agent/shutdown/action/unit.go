@@ -1,6 +1,7 @@
 package action
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -16,8 +17,9 @@ import (
 
 // Unit stops a systemd unit, or starts it.
 type Unit struct {
-	Name  string
-	Start bool
+	Name   string
+	Start  bool
+	Daemon int // the daemon's process; 0: this one
 }
 
 // Kind implements shutdown.Action.
@@ -47,7 +49,7 @@ func (u Unit) Inverse() shutdown.Action {
 	if u.Start {
 		return nil
 	}
-	return Unit{Name: u.Name, Start: true}
+	return Unit{Name: u.Name, Start: true, Daemon: u.Daemon}
 }
 
 // Repeatable implements shutdown.Action: to stop what is stopped does nothing.
@@ -111,7 +113,7 @@ func (u Unit) judge(x tool, p map[string]string) *shutdown.Finding {
 			text += ": " + why
 		}
 		return &shutdown.Finding{Check: "unit_broken", Text: text, Fix: "see systemd-analyze verify " + u.Name}
-	case p["MainPID"] == strconv.Itoa(os.Getpid()) && !u.Start:
+	case p["MainPID"] == strconv.Itoa(cmp.Or(u.Daemon, os.Getpid())) && !u.Start:
 		return &shutdown.Finding{Check: "unit_is_own", Text: u.Name + " is this daemon's own unit: stopping it would end the shutdown half way", Fix: "leave the step out"}
 	case refuses == "yes":
 		return &shutdown.Finding{Check: "unit_refuses", Text: fmt.Sprintf("%s refuses to be %s by hand (RefuseManual%s=yes)", u.Name, u.done(), u.title()), Fix: u.verb() + " the unit it belongs to instead"}
