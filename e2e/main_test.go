@@ -52,6 +52,11 @@ type daemon struct {
 	http http.Client
 	port int
 	env  []string // on top of the test's own
+	args []string // on top of the usual ones
+	uid  uint32   // whose it is; 0: the test's
+	// socket is its Unix socket in dir; awaitReady takes an answer of /readyz for good that is none.
+	socket     string
+	awaitReady func(text string) bool
 }
 
 // newDaemon writes the configuration; %DIR% in it stands for the daemon's own folder.
@@ -62,10 +67,10 @@ func newDaemon(t *testing.T, config string) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	d := &daemon{t: t, dir: dir, config: filepath.Join(dir, "dodai.yaml"), port: peer.FreePort(t, "tcp")}
+	d := &daemon{t: t, dir: dir, config: filepath.Join(dir, "dodai.yaml"), socket: "dodai.sock", port: peer.FreePort(t, "tcp")}
 	d.write(config)
 	d.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", d.file("dodai.sock"))
+		return (&net.Dialer{}).DialContext(ctx, "unix", d.file(d.socket))
 	}}
 	return d
 }
@@ -84,8 +89,12 @@ func (d *daemon) file(name string) string { return filepath.Join(d.dir, name) }
 func (d *daemon) start() {
 	d.t.Helper()
 	cmd := exec.Command(binary, "agent", "--config", d.config, "--state-dir", d.file("state"),
-		"--socket", d.file("dodai.sock"), "--listen", fmt.Sprintf("127.0.0.1:%d", d.port))
+		"--socket", d.file(d.socket), "--listen", fmt.Sprintf("127.0.0.1:%d", d.port))
+	cmd.Args = append(cmd.Args, d.args...)
 	cmd.Env = append(os.Environ(), d.env...)
+	if d.uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: d.uid, Gid: d.uid}}
+	}
 	d.Process = peer.Start(d.t, cmd, func() error {
 		resp, err := d.http.Get("http://dodai/readyz")
 		if err != nil {
@@ -94,6 +103,9 @@ func (d *daemon) start() {
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			text, _ := io.ReadAll(resp.Body)
+			if d.awaitReady != nil && d.awaitReady(string(text)) {
+				return nil
+			}
 			return fmt.Errorf("not ready: %s", text)
 		}
 		return nil
