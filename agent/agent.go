@@ -19,6 +19,7 @@ import (
 	"github.com/dodai-agent/dodai/agent/helper"
 	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/agent/shutdown"
+	"github.com/dodai-agent/dodai/agent/sight"
 	"github.com/dodai-agent/dodai/collectors"
 	"github.com/dodai-agent/dodai/drivers"
 )
@@ -50,6 +51,9 @@ type Options struct {
 	// forces the power-off.
 	Guard shutdown.Guard
 	Force func(context.Context, shutdown.Goal) error
+	// See finds what is in this machine and not read, of all that is not among the devices
+	// (sight.Host.Look). It may block; nil: nobody looks.
+	See func(devices []sight.Device) []sight.Sighting
 	// Helper does what needs rights that this process does not have; nil: this process does
 	// everything itself.
 	Helper *helper.Client
@@ -79,6 +83,7 @@ type Agent struct {
 	hooks   *hookSet
 	drill   drillSlot
 	checks  *preflights
+	sights  *sights
 	kill    killPowerSlot
 	// shutdownFailed is why the way down does not work; nil: it does, or none is under way.
 	shutdownFailed atomic.Pointer[string]
@@ -109,6 +114,7 @@ type View struct {
 	PowerOff  string // what the last power-off taught, or why nothing; empty: there was none
 	Policy    policy.Policy
 	Preflight *PreflightResult // nil: none has run
+	Unread    []sight.Sighting // seen and not read; nil: nobody has looked
 	restart   *restartWish     // nil: none is wanted
 	executor  *shutdown.Executor
 	ends      shutdown.Ends // of the shutdown that is under way
@@ -139,6 +145,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		notices:   make(chan string, 8),
 		metrics:   export.NewMetrics(opts.Version),
 		checks:    newPreflights(),
+		sights:    newSights(),
 		ready:     make(chan struct{}),
 		listening: make(chan struct{}),
 		ended:     make(chan struct{}),
@@ -196,6 +203,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.runKeep(ctx) })
 	group.Go(func() error { return a.runPreflights(ctx) })
 	group.Go(func() error { return a.runRestart(ctx) })
+	group.Go(func() error { return a.runSights(ctx) })
 	return a.end(ctx, group)
 }
 

@@ -215,6 +215,7 @@ func (a *Agent) reloadFrom(ctx context.Context) error {
 	if inLoop == nil {
 		a.keepAccepted(cfg.Text)
 		a.checks.trigger()
+		a.sights.trigger()
 	}
 	return inLoop
 }

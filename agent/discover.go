@@ -16,7 +16,8 @@ import (
 const discoverTimeout = 10 * time.Second
 
 // Discover leaves in a configuration that nobody wrote only the devices that answer
-// now. What is not there must not be reported as lost for ever after.
+// now, and those that were still being read when the time was up and may take longer: many
+// disks do. What is not there must not be reported as lost for ever after.
 func Discover(ctx context.Context, cfg *config.Config, find func(string) (drivers.Factory, bool), log *slog.Logger) {
 	if !cfg.Auto {
 		return
@@ -24,25 +25,33 @@ func Discover(ctx context.Context, cfg *config.Config, find func(string) (driver
 	ctx, cancel := context.WithTimeout(ctx, discoverTimeout)
 	defer cancel()
 	var mu sync.Mutex
-	answers := map[string]bool{}
+	keep := map[string]bool{}
 	var wg sync.WaitGroup
 	for _, dev := range cfg.AllDevices() {
+		f, _ := find(dev.Driver)
+		mu.Lock()
+		keep[dev.Name] = f.Timeout > discoverTimeout
+		mu.Unlock()
 		wg.Go(func() {
-			if err := tryOnce(ctx, dev, find); err != nil {
+			err := tryOnce(ctx, dev, find)
+			if err != nil && ctx.Err() != nil && f.Timeout > discoverTimeout {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			keep[dev.Name] = err == nil
+			if err != nil {
 				log.Info("not found, not watched", "device", dev.Name, "driver", dev.Driver, "err", err)
 				return
 			}
 			log.Info("found", "device", dev.Name, "driver", dev.Driver)
-			mu.Lock()
-			answers[dev.Name] = true
-			mu.Unlock()
 		})
 	}
 	waitFor(ctx, wg.Wait)
 	mu.Lock()
 	defer mu.Unlock()
 	for _, list := range []*[]config.Device{&cfg.UPS, &cfg.Arrays, &cfg.Disks, &cfg.PSUs, &cfg.PDUs} {
-		*list = slices.DeleteFunc(*list, func(d config.Device) bool { return !answers[d.Name] })
+		*list = slices.DeleteFunc(*list, func(d config.Device) bool { return !keep[d.Name] })
 	}
 }
 

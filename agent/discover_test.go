@@ -20,11 +20,19 @@ func (f asked) Close() error                                    { return nil }
 func TestDiscover(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
+	waits := func(ctx context.Context) (dodai.Reading, error) {
+		<-ctx.Done()
+		return dodai.Reading{}, drivers.Unreachable(ctx.Err())
+	}
 	here := func(context.Context) (dodai.Reading, error) { return dodai.Reading{}, nil }
 	find := func(polls map[string]asked) func(string) (drivers.Factory, bool) {
 		return func(name string) (drivers.Factory, bool) {
 			f, ok := polls[name]
-			return drivers.Factory{Name: name, Options: []drivers.Option{{Key: "address"}}, New: func(drivers.Config) (drivers.Driver, error) {
+			var timeout time.Duration
+			if name == "smartctl" {
+				timeout = time.Minute // as many disks may take
+			}
+			return drivers.Factory{Name: name, Timeout: timeout, Options: []drivers.Option{{Key: "address"}}, New: func(drivers.Config) (drivers.Driver, error) {
 				if f == nil {
 					return nil, errors.New("cannot be made")
 				}
@@ -43,6 +51,8 @@ func TestDiscover(t *testing.T) {
 		{"one cannot be made", map[string]asked{"nut": nil, "smartctl": here}, []string{"disks"}},
 		{"one panics", map[string]asked{"nut": func(context.Context) (dodai.Reading, error) { panic("index out of range") }, "md": here}, []string{"md"}},
 		{"one hangs", map[string]asked{"nut": func(context.Context) (dodai.Reading, error) { <-hang; return dodai.Reading{}, nil }, "md": here}, []string{"md"}},
+		{"one takes its time", map[string]asked{"nut": waits, "md": waits, "smartctl": waits}, []string{"disks"}},
+		{"one takes its time and ignores the end", map[string]asked{"smartctl": func(context.Context) (dodai.Reading, error) { <-hang; return dodai.Reading{}, nil }}, []string{"disks"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSite(t)

@@ -7,6 +7,7 @@ import (
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/export"
+	"github.com/dodai-agent/dodai/agent/sight"
 )
 
 // severity says how loudly an event is logged.
@@ -55,6 +56,15 @@ func exportState(v *View) export.State {
 	}
 	if p := v.preflightStatus(); p != nil {
 		st.Preflight = &export.Preflight{At: p.At, Findings: len(p.Findings)}
+	}
+	if v.Unread != nil {
+		st.Unread = map[string]int{}
+		for _, kind := range sight.Kinds {
+			st.Unread[string(kind)] = 0
+		}
+		for _, s := range v.Unread {
+			st.Unread[string(s.Kind)]++
+		}
 	}
 	seen := map[string]bool{}
 	for _, f := range v.Findings { // a component's worst finding comes first

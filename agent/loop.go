@@ -189,6 +189,9 @@ func (a *Agent) apply(u update) {
 	}
 	l.snap = l.snap.With(u.device, a.clock(), time.Now())
 	a.metrics.Polled(u.device)
+	if !u.device.Kind.IsPower() && (before.Err == "") != (u.device.Err == "") {
+		a.sights.trigger()
+	}
 	for _, ev := range edges(before, u.device) {
 		a.emit(ev)
 	}
@@ -300,7 +303,7 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, Boot: l.memory.Boot, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, restart: l.restart, executor: l.executor, ends: l.ends}
+		Need: l.need, Boot: l.memory.Boot, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, Unread: a.sights.unread(), restart: l.restart, executor: l.executor, ends: l.ends}
 	if l.down != nil {
 		v.Down = l.down.clone()
 	}

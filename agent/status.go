@@ -7,6 +7,7 @@ import (
 	"github.com/dodai-agent/dodai/agent/audit"
 	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/agent/shutdown"
+	"github.com/dodai-agent/dodai/agent/sight"
 )
 
 // Status is what `dodai status --json` prints and GET /v1/status answers. Durations
@@ -53,6 +54,9 @@ type Status struct {
 	Maintenance []MaintenanceStatus `json:"maintenance"`
 	Unguarded   *Unguarded          `json:"unguarded,omitempty"`
 	Journal     string              `json:"journal"` // ok, or what is wrong with it
+	// Unread is what stands in this machine and is not read, with why and what helps. It
+	// is no alert.
+	Unread []sight.Sighting `json:"unread"`
 }
 
 // NeedStatus is what the way down takes, part by part, without the reserve.
@@ -150,7 +154,7 @@ func (a *Agent) Status() Status {
 	s.Shutdown = downStatus(v, now)
 	s.Maintenance, s.Unguarded = maintenanceStatus(v.Snapshot, now), unguarded(v, now)
 	s.Preflight = v.preflightStatus()
-	s.Restart = v.restartStatus(now)
+	s.Restart, s.Unread = v.restartStatus(now), list(v.Unread)
 	if s.Drill != nil && s.State == "normal" {
 		s.State = "drill"
 	}

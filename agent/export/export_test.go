@@ -64,6 +64,7 @@ func site() State {
 		SPOFs: []SPOF{{"ups u1", true}, {"array md1", true}, {"psu 10.1", false}},
 
 		Preflight: &Preflight{At: time.UnixMilli(990500), Findings: 2},
+		Unread:    map[string]int{"bmc": 1, "disk": 0},
 	}
 }
 

@@ -47,6 +47,8 @@ type State struct {
 	Armed    bool
 	// Preflight is the last one; nil: none has run.
 	Preflight *Preflight
+	// Unread counts what is seen and not read, by kind; nil: nobody has looked.
+	Unread map[string]int
 }
 
 // held is a state and when it was set, on the clock of this process.

@@ -47,6 +47,8 @@ const (
 	PreflightLast     = "dodai_preflight_last_timestamp_seconds"
 	PreflightFindings = "dodai_preflight_findings"
 
+	Unread = "dodai_unread"
+
 	PSUStateName    = "dodai_psu_state"
 	PSUInput        = "dodai_psu_input"
 	PSUWatts        = "dodai_psu_watts"
@@ -113,6 +115,7 @@ var gauges = []struct {
 	{PreflightOK, "Whether nothing was found against the way down when it was last tried; no series before that.", nil},
 	{PreflightLast, "When the way down was last tried without stopping anything.", nil},
 	{PreflightFindings, "What was found against the way down when it was last tried.", nil},
+	{Unread, "Things in this machine that are seen and not read; `dodai status` names them, and what helps.", []string{"kind"}},
 	{SPOFOpen, "Whether the component's loss alone would stop this server or lose its data.", []string{"component"}},
 
 	{PSUStateName, "Whether the power supply is in the state.", []string{"psu", "state"}},

@@ -32,6 +32,9 @@ func (p *page) all() {
 		p.gauge(PreflightLast, float64(c.At.UnixMilli())/1e3)
 		p.gauge(PreflightFindings, float64(c.Findings))
 	}
+	for kind, n := range p.state.Unread {
+		p.gauge(Unread, float64(n), kind)
+	}
 	for _, f := range p.state.SPOFs {
 		p.gauge(SPOFOpen, truth(f.Open), f.Component)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/helper"
 	"github.com/dodai-agent/dodai/agent/killpower"
+	"github.com/dodai-agent/dodai/agent/sight"
 	"github.com/dodai-agent/dodai/agent/shutdown"
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/all"
@@ -139,7 +140,7 @@ func agentOptions(f agentFlags, cfg *config.Config, log *slog.Logger) agent.Opti
 	opts := agent.Options{
 		Config: cfg, Find: finder(f), StateDir: stateDir(f, cfg), RunDir: runDir(f), Socket: f.socket, SocketOptional: !f.socketGiven, Listen: f.listen,
 		Clocks:  clocks(f),
-		Version: version, Log: log, Watchdog: watchdog(),
+		Version: version, Log: log, Watchdog: watchdog(), See: sight.ThisHost().Look,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("service manager", "err", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/dodai-agent/dodai/agent"
 	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/agent/shutdown"
+	"github.com/dodai-agent/dodai/agent/sight"
 )
 
 func statusCmd() *cobra.Command {
@@ -103,7 +104,26 @@ func printStatus(w io.Writer, s agent.Status) error {
 	if err := printHardware(w, s.Devices); err != nil {
 		return err
 	}
+	if err := printUnread(w, s.Unread); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintln(w, spofLine(s))
+	return err
+}
+
+// printUnread prints what is seen and not read, with an empty line behind it.
+func printUnread(w io.Writer, unread []sight.Sighting) error {
+	if len(unread) == 0 {
+		return nil
+	}
+	rows := [][]string{{"SEEN, NOT READ", "WHERE, WHY, AND WHAT HELPS"}}
+	for _, s := range unread {
+		rows = append(rows, []string{s.What, s.Where + ": " + s.Why}, []string{"", "→ " + s.Remedy})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w)
 	return err
 }
 
