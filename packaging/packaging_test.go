@@ -4,8 +4,6 @@ package packaging_test
 import (
 	"bytes"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/drivers/all"
-	"github.com/dodai-agent/dodai/e2e/peer"
 )
 
 // TestInstalledConfiguration is what a machine runs after the package was installed.
@@ -110,41 +107,5 @@ func TestDocumentedMistakes(t *testing.T) {
 		if want := strings.TrimSpace(string(m[2])); err == nil || err.Error() != want {
 			t.Errorf("%s\n got %v\nwant %s", m[1], err, want)
 		}
-	}
-}
-
-// unit is the unit with a program that exists, in a folder of its own.
-func unit(t *testing.T) string {
-	t.Helper()
-	data, err := os.ReadFile("../systemd/dodai.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	program := filepath.Join(dir, "dodai")
-	if err := os.WriteFile(program, nil, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "dodai.service")
-	if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte("/usr/bin/dodai"), []byte(program)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func TestUnitVerifies(t *testing.T) {
-	cmd := exec.Command(peer.Need(t, "systemd-analyze"), "verify", "--man=no", unit(t))
-	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
-	}
-}
-
-// TestUnitExposure holds the unit to the figure it has reached.
-func TestUnitExposure(t *testing.T) {
-	const reached = "4.7"
-	cmd := exec.Command(peer.Need(t, "systemd-analyze"), "security", "--offline=yes", "--no-pager", "--threshold=47", unit(t))
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("Overall exposure level")) {
-		t.Errorf("exposure above %s: %v\n%s", reached, err, out)
 	}
 }
