@@ -47,7 +47,7 @@ type info struct {
 }
 
 func newDriver(cfg drivers.Config, set settings, dial dialer) *driver {
-	return &driver{cfg: cfg, set: set, dial: dial, link: link{log: cfg.Log, late: 2 * set.reply}}
+	return &driver{cfg: cfg, set: set, dial: dial, link: link{log: cfg.Log, late: 2 * set.reply, character: set.character}}
 }
 
 // Poll asks for the status. The first polls with the mains present go on to ask for

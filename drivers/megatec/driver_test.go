@@ -261,6 +261,7 @@ func TestRepliesWithNoise(t *testing.T) {
 }
 
 func TestBadReplies(t *testing.T) {
+	const rest = 90 * time.Millisecond // of half a reply, which is slept through
 	tests := []struct {
 		name  string
 		parts []string
@@ -272,11 +273,11 @@ func TestBadReplies(t *testing.T) {
 		{"echo", []string{"Q1\r"}, drivers.ErrProtocol, "dialect", idleGap},
 		{"Voltronic's NAK", []string{"(NAK\r"}, drivers.ErrProtocol, "dialect", 0},
 		{"Hunnox's NAK", []string{"UPS No Ack\r"}, drivers.ErrProtocol, "dialect", 0},
-		{"half a reply", []string{onLine[:25]}, drivers.ErrUnreachable, "", idleGap},
+		{"half a reply", []string{onLine[:25]}, drivers.ErrUnreachable, "", rest + idleGap},
 		{"a frame cut short and ended", []string{onLine[:25] + "\r"}, drivers.ErrProtocol, "", 0},
 		{"garbage in lines", []string{"xyz\rabc\r"}, drivers.ErrProtocol, "", idleGap},
 		{"garbage without end", strings.SplitAfter(strings.Repeat("xyzz", 300), "z"), drivers.ErrProtocol, "", 0},
-		{"hangs up", []string{onLine[:25], "hang up"}, drivers.ErrUnreachable, "", 0},
+		{"hangs up", []string{onLine[:25], "hang up"}, drivers.ErrUnreachable, "", rest},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,6 +20,8 @@ const (
 	// exchangeTime is what a status exchange takes at least at 2400 baud; there is no
 	// point in asking when less is left.
 	exchangeTime = 250 * time.Millisecond
+	// statusLine is a status reply with its end, in characters.
+	statusLine = 47
 )
 
 // errRefused is the unit's way of saying that it does not know a query: it sends the
@@ -36,6 +38,8 @@ type link struct {
 	pending bool      // the last status request is unanswered
 	sent    time.Time // when it was sent
 	echoes  bool      // the cable sends back what is written, as the last status reply showed
+	// character is how long the line takes for one; 0: not known.
+	character time.Duration
 }
 
 // status asks for the status with query. When the last request was left unanswered it
@@ -102,18 +106,42 @@ func (l *link) exchange(ctx context.Context, query string, mark byte, wait time.
 	if err := l.send(ctx, query); err != nil {
 		return in, nil, err
 	}
-	until, buf := time.Now().Add(wait), make([]byte, 128)
-	for frame == nil && err == nil {
+	end, buf := time.Now().Add(wait), make([]byte, 128)
+	for until := end; frame == nil && err == nil; until = earlier(end, time.Now().Add(idleGap)) {
 		var n int
 		if n, err = serialline.Read(ctx, l.conn, buf, until); err == nil {
-			frame, err = in.add(buf[:n])
-			until = earlier(until, time.Now().Add(idleGap))
+			if frame, err = in.add(buf[:n]); frame == nil && err == nil {
+				l.pause(ctx, in, end)
+			}
 		} else {
 			err = in.explain(err)
 		}
 	}
 	l.log.Debug("exchange", "sent", query, "got", string(in.all), "error", err)
 	return in, frame, err
+}
+
+// pause sleeps for as long as the line needs for the rest of a status reply that has begun,
+// and no longer than half the time there is. Woken for every few characters, the agent
+// would spend most of its processor time on a slow line.
+func (l *link) pause(ctx context.Context, in *inbox, end time.Time) {
+	begun := in.all[in.line:]
+	if in.mark != '(' || len(begun) == 0 || begun[0] != in.mark || len(begun) >= statusLine {
+		return
+	}
+	if limit, ok := ctx.Deadline(); ok {
+		end = earlier(end, limit)
+	}
+	d := min(time.Duration(statusLine-len(begun))*l.character, time.Until(end)/2)
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // send writes a query, after throwing away what came in before it.

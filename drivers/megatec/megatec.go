@@ -64,6 +64,7 @@ type settings struct {
 	noVendor, noRating bool
 	noFSD              bool
 	reply              time.Duration
+	character          time.Duration // on the line, its start and stop bit included; 0: not known
 	// volts; 0: not configured
 	batteryNominal, batteryLow, batteryHigh float64
 }
@@ -77,6 +78,7 @@ func open(cfg drivers.Config) (drivers.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	set.character = 10 * time.Second / time.Duration(baud)
 	power, err := cfg.OneOf("cablepower", "normal", "reverse", "both", "none")
 	if err != nil {
 		return nil, err

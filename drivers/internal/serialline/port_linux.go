@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.bug.st/serial"
@@ -45,18 +44,17 @@ type Settings struct {
 
 // Port is an open, locked serial port. One goroutine reads and writes it; SetDeadline and
 // Close may be called from others.
+//
+// It reads and writes through the descriptor of its lock, which does not block: a reader
+// then waits in the runtime's poller and costs nothing until something comes. The library
+// keeps a thread in a system call for each wait.
 type Port struct {
-	mu       sync.RWMutex // held for reading during each slice of an operation, by Close for writing
-	port     serial.Port  // nil once closed
-	lock     *lock
-	deadline atomic.Pointer[time.Time]
+	mu   sync.RWMutex // held by Close for writing
+	port serial.Port  // nil once closed
+	lock *lock
 }
 
 var _ Conn = (*Port)(nil)
-
-// slice is how long a read stays in the library before it looks at the deadline again:
-// the library's own way to interrupt a read closes the descriptor under it.
-const slice = 25 * time.Millisecond
 
 // Open locks and opens a port. The error wraps drivers.ErrDenied when the port may not be
 // opened or another program holds it (a *HeldError then), drivers.ErrNoData when the path
@@ -144,97 +142,19 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // SetDeadline sets the deadline of Read and Write, also of one that is under way.
 func (p *Port) SetDeadline(t time.Time) error {
-	p.deadline.Store(&t)
-	return nil
-}
-
-// next returns how long the next slice may be, and false when the deadline has passed.
-func (p *Port) next() (time.Duration, bool) {
-	t := p.deadline.Load()
-	if t == nil || t.IsZero() {
-		return slice, true
-	}
-	left := time.Until(*t)
-	return min(left, slice), left > 0
+	return p.failed("set a deadline for", p.lock.guard.SetDeadline(t))
 }
 
 // Read waits until at least one byte has come or the deadline has passed.
 func (p *Port) Read(b []byte) (int, error) {
-	for {
-		wait, ok := p.next()
-		if !ok {
-			return 0, fmt.Errorf("read %s: %w", p.lock.path, os.ErrDeadlineExceeded)
-		}
-		if n, err := p.readSlice(b, wait); n > 0 || err != nil {
-			return n, err
-		}
-	}
+	n, err := p.lock.guard.Read(b)
+	return n, p.failed("read", err)
 }
-
-func (p *Port) readSlice(b []byte, wait time.Duration) (int, error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if p.port == nil {
-		return 0, p.failed("read", os.ErrClosed)
-	}
-	if err := p.port.SetReadTimeout(wait); err != nil {
-		return 0, p.failed("read", err)
-	}
-	n, err := p.port.Read(b)
-	if err != nil {
-		return n, p.failed("read", err)
-	}
-	return n, nil
-}
-
-// chunk is how much is written at once: a terminal that says it takes output takes at
-// least so much without blocking.
-const chunk = 64
 
 // Write writes all of b unless the deadline passes first.
 func (p *Port) Write(b []byte) (int, error) {
-	done := 0
-	for done < len(b) {
-		wait, ok := p.next()
-		if !ok {
-			return done, fmt.Errorf("write %s: %w", p.lock.path, os.ErrDeadlineExceeded)
-		}
-		n, err := p.writeSlice(b[done:min(done+chunk, len(b))], wait)
-		done += n
-		if err != nil {
-			return done, err
-		}
-	}
-	return done, nil
-}
-
-func (p *Port) writeSlice(b []byte, wait time.Duration) (int, error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if p.port == nil {
-		return 0, p.failed("write", os.ErrClosed)
-	}
-	ready := false
-	err := control(p.lock.guard, func(fd int) error {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		n, err := unix.Poll(fds, max(1, int(wait.Milliseconds())))
-		if errors.Is(err, unix.EINTR) {
-			return nil
-		}
-		ready = n > 0
-		return err
-	})
-	if err != nil {
-		return 0, p.failed("write", err)
-	}
-	if !ready {
-		return 0, nil
-	}
-	n, err := p.port.Write(b)
-	if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-		return n, p.failed("write", err)
-	}
-	return n, nil
+	n, err := p.lock.guard.Write(b)
+	return n, p.failed("write", err)
 }
 
 // FlushInput throws away what has come in and was not read, and what was to be sent and
@@ -245,10 +165,7 @@ func (p *Port) FlushInput() error {
 	if p.port == nil {
 		return p.failed("flush", os.ErrClosed)
 	}
-	if err := errors.Join(p.port.ResetInputBuffer(), p.port.ResetOutputBuffer()); err != nil {
-		return p.failed("flush", err)
-	}
-	return nil
+	return p.failed("flush", errors.Join(p.port.ResetInputBuffer(), p.port.ResetOutputBuffer()))
 }
 
 // Close closes the port and gives up the locks. It may be called more than once.
@@ -265,7 +182,18 @@ func (p *Port) Close() error {
 	return nil
 }
 
-// failed wraps what the library or the kernel says of a connection that is gone.
+// failed wraps what the library or the kernel says of a connection that is gone. A deadline
+// that has passed is no such thing. A terminal that was hung up reads as its end.
 func (p *Port) failed(op string, err error) error {
-	return drivers.Unreachable(fmt.Errorf("%s %s: %w", op, p.lock.path, err))
+	if path, ok := errors.AsType[*os.PathError](err); ok {
+		err = path.Err
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%s %s: %w", op, p.lock.path, err)
+	default:
+		return drivers.Unreachable(fmt.Errorf("%s %s: %w", op, p.lock.path, err))
+	}
 }
