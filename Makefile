@@ -88,19 +88,19 @@ check:
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
 
 # What is in the packages comes from the commit alone: the same commit gives the same bytes,
-# wherever it is built.
+# wherever it is built. Beside each package lies what the program is made of (CycloneDX).
 DIST     ?= dist
+FORMATS   = deb rpm
 STAGE     = $(DIST)/stage
 
 .PHONY: packages
 packages:
 	@rm -rf $(STAGE) && mkdir -p $(STAGE)/man
-	$(BUILD) -o $(STAGE)/dodai ./cmd/dodai
-	@$(STAGE)/dodai manpages $(STAGE)/man && cp packaging/*.5 $(STAGE)/man/ && gzip -9n $(STAGE)/man/*
-	@for shell in bash zsh fish; do $(STAGE)/dodai completion $$shell >$(STAGE)/dodai.$$shell || exit 1; done
-	@export DIST='$(DIST)' VERSION='$(VERSION)'; for arch in $(ARCHES); do \
-		GOARCH=$$arch $(BUILD) -o $(STAGE)/dodai-$$arch ./cmd/dodai && \
-		ARCH=$$arch $(TOOL) nfpm package -f packaging/nfpm.yaml -p deb -t $(DIST)/ && \
-		ARCH=$$arch $(TOOL) nfpm package -f packaging/nfpm.yaml -p rpm -t $(DIST)/ || exit 1; \
-	done
+	@for arch in $(ARCHES); do echo "build dodai for $$arch" && GOARCH=$$arch $(BUILD) -o $(STAGE)/dodai-$$arch ./cmd/dodai || exit 1; done
+	@native=$(STAGE)/dodai-$$($(GO) env GOHOSTARCH) && $$native manpages $(STAGE)/man && cp packaging/*.5 $(STAGE)/man/ && gzip -9n $(STAGE)/man/* && \
+		for shell in bash zsh fish; do $$native completion $$shell >$(STAGE)/dodai.$$shell || exit 1; done
+	@export DIST='$(DIST)' VERSION='$(VERSION)'; for arch in $(ARCHES); do for format in $(FORMATS); do \
+		ARCH=$$arch $(TOOL) nfpm package -f packaging/nfpm.yaml -p $$format -t $(DIST)/ || exit 1; \
+	done; done
+	@for arch in $(ARCHES); do $(GO) run ./cmd/internal/sbom $(STAGE)/dodai-$$arch '$(VERSION)' >"$(DIST)/dodai_$(VERSION)_$$arch.cdx.json" || exit 1; done
 	@for deb in $(DIST)/dodai_$(VERSION)_*.deb; do packaging/check-deb "$$deb" || exit 1; done

@@ -14,7 +14,7 @@ import (
 // build makes the packages of this machine's kind in dir, as `make packages` does.
 func build(t *testing.T, dir, version string) {
 	t.Helper()
-	cmd := exec.Command(peer.Need(t, "make"), "-C", "..", "packages", "ARCHES="+runtime.GOARCH, "DIST="+dir, "VERSION="+version)
+	cmd := exec.Command(peer.Need(t, "make"), "-C", "..", "packages", "ARCHES="+runtime.GOARCH, "FORMATS=deb", "DIST="+dir, "VERSION="+version)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make packages: %v\n%s", err, out)
 	}
@@ -65,10 +65,11 @@ func (m *machine) pid1() string {
 	return m.run("systemctl", "show", "--property", "MainPID", "--value", "dodai.service")
 }
 
-// dodaiFiles are the files of the machine that have to do with the package, what dpkg and the logs remember of it aside.
+// dodaiFiles are the files of the machine that have to do with the package, what dpkg and the
+// logs remember of it aside.
 func (m *machine) dodaiFiles() string {
-	return m.sh(`find / -xdev \( -path /media -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \) -prune -o -name '*dodai*' -print
-find /run /tmp -name '*dodai*' -not -path '/run/systemd/*'
+	return m.sh(`find /etc /usr /run \( -path /usr/local -o -path /run/systemd \) -prune -o -name '*dodai*' -print
+find /var \( -path /var/lib/dpkg -o -path /var/log -o -path /var/cache -o -path /var/tmp \) -prune -o -name '*dodai*' -print
 grep -l dodai /etc/passwd /etc/group /etc/shadow /etc/gshadow || true`)
 }
 
