@@ -58,7 +58,7 @@ func TestPagesArePackaged(t *testing.T) {
 // TestExamples reads every configuration shown outside of the pages that have a test of
 // their own.
 func TestExamples(t *testing.T) {
-	for _, page := range []string{"../README.md", "../docs/drills.md", "../docs/metrics.md", "../docs/operating.md"} {
+	for _, page := range []string{"../README.md", "../docs/drills.md", "../docs/metrics.md", "../docs/operating.md", "../docs/rights.md"} {
 		examples := regexp.MustCompile("(?s)```yaml\n(.*?)\n *```").FindAllStringSubmatch(readFile(t, page), -1)
 		if len(examples) == 0 {
 			t.Errorf("no example on %s", page)
