@@ -25,8 +25,8 @@ shutdown:
   reserve: 1s
   steps:
     - {name: web, command: ["/bin/sh", "-c", "echo web >>%DIR%/order; sleep 0.3"], undo: ["/bin/sh", "-c", "echo unweb >>%DIR%/order; sleep 0.2"]}
-    - {name: db, command: ["/bin/sh", "-c", "echo db >>%DIR%/order; until test -e %DIR%/go; do sleep 0.05; done"], undo: ["/bin/sh", "-c", "echo undb >>%DIR%/order"]}
-    - {name: burn, command: ["/bin/sh", "-c", "echo burn >>%DIR%/order; until test -e %DIR%/burnt; do sleep 0.05; done"]}
+    - {name: db, command: ["/bin/sh", "-c", "echo db >>%DIR%/order; until test -e %DIR%/go -o ! -d %DIR%; do sleep 0.05; done"], undo: ["/bin/sh", "-c", "echo undb >>%DIR%/order"]}
+    - {name: burn, command: ["/bin/sh", "-c", "echo burn >>%DIR%/order; until test -e %DIR%/burnt -o ! -d %DIR%; do sleep 0.05; done"]}
   command: ["/bin/sh", "-c", "echo off >>%DIR%/order"]
 `
 
