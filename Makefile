@@ -3,6 +3,7 @@
 # make check     gofmt, vet, fix, staticcheck, tidy, an arm64 build; runs no test
 # make sim       random outages for a minute; SEED=N for others
 # make sim-long  every power scenario with many random seeds, and a million random outages
+# make vm-test   a whole machine, its outage and its way back; vm-test-long for everything
 # make race fuzz e2e golden bench cover packages
 
 GO       ?= go
@@ -66,6 +67,24 @@ fuzz:
 .PHONY: golden
 golden:
 	$(GO) test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n 1 dirname | sort -u) -update
+
+# Whole machines in QEMU: some minutes, and a download the first time. The image is kept below
+# DODAI_VM_CACHE, or the user's cache folder.
+VM_DEPS = qemu-system-x86 qemu-utils mmdebstrap e2fsprogs nbdkit
+.PHONY: vm-image
+vm-image: deps
+	@.ci/deps $(VM_DEPS)
+	CGO_ENABLED=0 DODAI_VM=1 $(GO) test -count=1 -v -timeout 30m -run '^TestImage$$' ./e2e/vm
+
+.PHONY: vm-test
+vm-test: deps
+	@.ci/deps $(VM_DEPS)
+	CGO_ENABLED=0 DODAI_VM=1 $(GO) test -count=1 -v -timeout 30m ./e2e/vm
+
+.PHONY: vm-test-long
+vm-test-long: deps
+	@.ci/deps $(VM_DEPS)
+	CGO_ENABLED=0 DODAI_VM=long DODAI_RESULTS=$(CURDIR)/docs/results $(GO) test -count=1 -v -timeout 12h ./e2e/vm
 
 .PHONY: bench
 bench:

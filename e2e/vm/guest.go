@@ -163,28 +163,6 @@ func (g *guest) exec(within time.Duration, input string, argv ...string) (Result
 	}
 }
 
-// put writes a file. Large ones are better handed over in Options.Files.
-func (g *guest) put(path string, data []byte, within time.Duration) error {
-	var handle int
-	if err := g.call("guest-file-open", map[string]any{"path": path, "mode": "w"}, &handle, within); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer g.call("guest-file-close", map[string]any{"handle": handle}, nil, within)
-	for len(data) > 0 {
-		part := data[:min(len(data), 32<<10)]
-		args := map[string]any{"handle": handle, "buf-b64": base64.StdEncoding.EncodeToString(part)}
-		var wrote struct{ Count int }
-		if err := g.call("guest-file-write", args, &wrote, within); err != nil {
-			return fmt.Errorf("write %s: %w", path, err)
-		}
-		if wrote.Count <= 0 {
-			return fmt.Errorf("write %s: nothing was written", path)
-		}
-		data = data[wrote.Count:]
-	}
-	return nil
-}
-
 // get reads a file of at most max bytes.
 func (g *guest) get(path string, max int, within time.Duration) ([]byte, error) {
 	var handle int

@@ -55,8 +55,9 @@ printf 'rig\n' >"$1/etc/hostname"
 printf '127.0.0.1 localhost rig\n' >"$1/etc/hosts"
 printf '6d0dca1f00d14e5fb1a5d0da10000001\n' >"$1/etc/machine-id"
 printf 'LANG=C.UTF-8\n' >"$1/etc/default/locale"
-mkdir -p "$1/etc/systemd/journald.conf.d" "$1/etc/systemd/network" "$1/var/log/journal" "$1/rig"
+mkdir -p "$1/etc/systemd/journald.conf.d" "$1/etc/systemd/system/qemu-guest-agent.service.d" "$1/etc/systemd/network" "$1/var/log/journal" "$1/rig"
 printf '[Journal]\nStorage=persistent\nForwardToConsole=yes\nMaxLevelConsole=info\n' >"$1/etc/systemd/journald.conf.d/rig.conf"
+printf '[Service]\nLogLevelMax=warning\n' >"$1/etc/systemd/system/qemu-guest-agent.service.d/rig.conf"
 printf '[Match]\nName=eth0\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n' >"$1/etc/systemd/network/rig.network"
 chroot "$1" systemctl -q enable systemd-networkd.service
 chroot "$1" systemctl -q mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \

@@ -56,3 +56,9 @@ func TestRig(t *testing.T) {
 	}
 	m.PowerOff()
 }
+
+// TestImage builds the image where the cache has none.
+func TestImage(t *testing.T) {
+	Need(t, false)
+	t.Log(Bare(t))
+}
