@@ -33,6 +33,8 @@ const (
 	EventDrillAborted       EventName = "drill_aborted"
 	EventAgentStarted       EventName = "agent_started"
 	EventAgentStopped       EventName = "agent_stopped"
+	EventAgentKilled        EventName = "agent_killed"  // the agent before this one did not end in order
+	EventClockStepped       EventName = "clock_stepped" // the wall clock was set
 	EventConfigReloaded     EventName = "config_reloaded"
 	EventConfigRejected     EventName = "config_rejected"
 	EventHookFailed         EventName = "hook_failed"
@@ -60,7 +62,7 @@ var EventNames = []EventName{
 	EventStepStarted, EventStepFinished, EventStepFailed, EventStepUndone, EventPowerOff,
 	EventShutdownFailed, EventPSULost, EventPSURestored, EventArrayDegraded, EventArrayRestored,
 	EventDiskVerdictChanged, EventDrillStarted, EventDrillFinished, EventDrillAborted,
-	EventAgentStarted, EventAgentStopped, EventConfigReloaded, EventConfigRejected, EventHookFailed,
+	EventAgentStarted, EventAgentStopped, EventAgentKilled, EventClockStepped, EventConfigReloaded, EventConfigRejected, EventHookFailed,
 	EventJournalRecovered, EventMaintenanceStarted, EventMaintenanceEnded, EventBatteryLearned, EventBatteryReplaced,
 	EventFeedDoomed, EventFeedRecovered, EventStepRetried, EventShutdownCancelled, EventNotification,
 	EventPreflightFailed, EventPreflightPassed, EventKillPower, EventBootHeld, EventBootHoldReleased,

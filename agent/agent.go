@@ -84,6 +84,7 @@ type Agent struct {
 	drill   drillSlot
 	checks  *preflights
 	sights  *sights
+	health  health
 	kill    killPowerSlot
 	// shutdownFailed is why the way down does not work; nil: it does, or none is under way.
 	shutdownFailed atomic.Pointer[string]
@@ -94,6 +95,9 @@ type Agent struct {
 	listening chan struct{}            // closed once sockets and ports are open
 	addr      atomic.Pointer[net.Addr] // of the TCP listener; nil: there is none yet
 	ended     chan struct{}            // closed when Run returns
+
+	// killed is the event of an agent before this one that was; nil: none was.
+	killed *dodai.Event
 
 	ctx  context.Context // ends when Run does
 	loop loopState       // owned by the loop's goroutine
@@ -115,6 +119,7 @@ type View struct {
 	Policy    policy.Policy
 	Preflight *PreflightResult // nil: none has run
 	Unread    []sight.Sighting // seen and not read; nil: nobody has looked
+	Condition Condition        // of the agent itself
 	restart   *restartWish     // nil: none is wanted
 	executor  *shutdown.Executor
 	ends      shutdown.Ends // of the shutdown that is under way
@@ -204,6 +209,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.runPreflights(ctx) })
 	group.Go(func() error { return a.runRestart(ctx) })
 	group.Go(func() error { return a.runSights(ctx) })
+	group.Go(func() error { return a.runHealth(ctx) })
 	return a.end(ctx, group)
 }
 
@@ -240,6 +246,7 @@ func (a *Agent) finish(began time.Time) {
 		text = *why
 	}
 	a.emit(dodai.Event{Name: dodai.EventAgentStopped, Text: text})
+	a.markRun(true)
 	within(began.Add(waitHooks), a.hooks.close)
 	within(began.Add(waitJournal), func(ctx context.Context) {
 		a.store.flush(ctx)

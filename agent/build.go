@@ -119,6 +119,7 @@ func (a *Agent) collectorConfig(cfg *config.Config, dev config.Device, f drivers
 		Schedule: collectors.Schedule{
 			Line: line, Battery: battery, Retry: cfg.Policy.RetryS.D(), Retries: 3, MaxBackoff: backoff(cmp.Or(dev.Kind, f.Kind)),
 		},
+		Late:    a.pollLate,
 		Publish: func(s *dodai.DeviceState) { a.send(a.ctx, update{device: s, from: generation}) },
 	}
 }

@@ -24,6 +24,8 @@ var severity = map[dodai.EventName]slog.Level{
 	dodai.EventMaintenanceStarted: slog.LevelWarn,
 	dodai.EventFeedDoomed:         slog.LevelWarn,
 	dodai.EventPreflightFailed:    slog.LevelWarn,
+	dodai.EventAgentKilled:        slog.LevelWarn,
+	dodai.EventClockStepped:       slog.LevelWarn,
 	dodai.EventBootHeld:           slog.LevelWarn,
 	dodai.EventBootHoldReleased:   slog.LevelWarn,
 	dodai.EventConfigRejected:     slog.LevelError,
@@ -50,7 +52,8 @@ func (a *Agent) logEvent(ev dodai.Event) {
 
 // exportState is the part of a view that metrics show.
 func exportState(v *View) export.State {
-	st := export.State{Snapshot: v.Snapshot, Decision: &v.Decision, Armed: v.Mode == config.Armed}
+	st := export.State{Snapshot: v.Snapshot, Decision: &v.Decision, Armed: v.Mode == config.Armed,
+		LoopLag: v.Condition.LoopLag, PollLag: v.Condition.PollLag, JournalUp: v.Condition.JournalUp, LostEvents: v.Condition.Lost}
 	for _, s := range v.Need.Steps {
 		st.Need = append(st.Need, export.Step{Name: s.Step, Took: s.Took, Runs: s.Runs})
 	}

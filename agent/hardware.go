@@ -19,6 +19,10 @@ const (
 	alertPSU    policy.AlertID = "psu"            // not in order
 	alertSilent policy.AlertID = "device_lost"    // a device that is no UPS does not answer
 	alertPSUs   policy.AlertID = "psu_redundancy" // lost, degraded or insufficient
+	// About what the agent itself lives from.
+	alertJournal policy.AlertID = "journal" // it cannot be written
+	alertFolder  policy.AlertID = "folder"  // one of the agent's own has no room, or is read-only
+	alertStarved policy.AlertID = "starved" // the agent does not get to its work in time
 )
 
 // hardwareAlerts are the alerts about arrays, disks, supplies and devices that do not

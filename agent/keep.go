@@ -13,6 +13,7 @@ import (
 const (
 	sampleLine    = time.Minute
 	sampleBattery = 10 * time.Second
+	pruneFirst    = time.Hour // after the start: a clock that was wrong at the boot may be set right by then
 	pruneEvery    = 24 * time.Hour
 )
 
@@ -31,16 +32,16 @@ func (a *Agent) runKeep(ctx context.Context) error {
 	ticker := time.NewTicker(sampleBattery)
 	defer ticker.Stop()
 	var keep keeper
-	var pruned time.Duration
+	due := a.clock() + pruneFirst
 	for {
 		if err := a.store.write(ctx, func(ctx context.Context) error {
 			return a.store.journal.AppendSamples(ctx, keep.due(a.View(), a.clock())...)
 		}); err != nil && ctx.Err() == nil {
 			a.log.Debug("samples not kept", "err", err)
 		}
-		if now := a.clock(); pruned == 0 || now-pruned > pruneEvery {
+		if now := a.clock(); now >= due {
 			a.prune(ctx)
-			pruned = now
+			due = now + pruneEvery
 		}
 		select {
 		case <-ctx.Done():

@@ -83,6 +83,10 @@ func (a *Agent) start(group *errgroup.Group) {
 	a.loop.group = group
 	a.emit(dodai.Event{Name: dodai.EventAgentStarted, Text: "the agent has started, mode " + string(a.loop.cfg.Mode),
 		Fields: map[string]any{"version": a.opts.Version, "mode": string(a.loop.cfg.Mode)}})
+	if a.killed != nil {
+		a.emit(*a.killed)
+	}
+	a.markRun(false)
 	a.startCollectors()
 	a.decide()
 }
@@ -93,6 +97,7 @@ func (a *Agent) run(ctx context.Context) error {
 	a.resumeDown()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var began time.Time // the last round
 	for {
 		select {
 		case <-ctx.Done():
@@ -106,6 +111,7 @@ func (a *Agent) run(ctx context.Context) error {
 			f()
 		case <-timer.C:
 		}
+		began = a.beat(began)
 		a.decide()
 		a.feedWatchdog()
 		timer.Reset(a.sleep())
@@ -215,7 +221,7 @@ func (a *Agent) decide() {
 	for _, ev := range edges {
 		a.emit(ev)
 	}
-	l.alerts = standingAlerts(append(hardwareAlerts(l.snap, now), a.ownAlerts()...), l.alertsSince, now)
+	l.alerts = standingAlerts(append(hardwareAlerts(l.snap, now), append(a.ownAlerts(), a.healthAlerts(now)...)...), l.alertsSince, now)
 	l.findings, l.auditMem = audit.Audit(l.snap, l.auditMem)
 	a.act(now)
 	a.standBy(onBattery(l.decision) || l.down != nil && !l.down.Finished)
@@ -246,12 +252,15 @@ func (a *Agent) stamp() stamp {
 func (a *Agent) restore(ctx context.Context) {
 	l := &a.loop
 	now := a.stamp()
+	var heard *stamp
 	if data := a.store.load(ctx, keyPolicy); data != nil {
+		heard = stampOf(data)
 		var err error
 		if l.memory, err = restorePolicy(data, now); err != nil {
 			a.log.Error("starting without memory, or without a part of it", "err", err)
 		}
 	}
+	a.killed = a.killedBefore(ctx, heard)
 	if data := a.store.load(ctx, keyShutdown); data != nil {
 		d, err := restoreDown(data, now)
 		if err != nil {
@@ -303,7 +312,7 @@ func (a *Agent) checkReady() {
 func (a *Agent) publish() {
 	l := &a.loop
 	v := &View{Snapshot: l.snap, Decision: withHardware(l.decision, l.alerts), Findings: l.findings, Mode: l.cfg.Mode, Config: l.cfg,
-		Need: l.need, Boot: l.memory.Boot, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, Unread: a.sights.unread(), restart: l.restart, executor: l.executor, ends: l.ends}
+		Need: l.need, Boot: l.memory.Boot, Batteries: l.memory.Batteries, PowerOff: l.powerOff.note, Policy: l.policy, Preflight: l.preflight.last, Unread: a.sights.unread(), Condition: a.condition(), restart: l.restart, executor: l.executor, ends: l.ends}
 	if l.down != nil {
 		v.Down = l.down.clone()
 	}

@@ -82,7 +82,7 @@ func TestSightsHang(t *testing.T) {
 	r := s.run(quiet, func(o *Options) {
 		o.See = func([]sight.Device) []sight.Sighting { <-hang; return nil }
 	})
-	eventually(t, "readings", func() bool { return r.Status().State == "normal" })
+	r.heard()
 	if took := r.end(); took > 2*time.Second {
 		t.Errorf("the end took %v", took)
 	}

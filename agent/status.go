@@ -54,6 +54,10 @@ type Status struct {
 	Maintenance []MaintenanceStatus `json:"maintenance"`
 	Unguarded   *Unguarded          `json:"unguarded,omitempty"`
 	Journal     string              `json:"journal"` // ok, or what is wrong with it
+	// LoopLagS and PollLagS are how late decisions and polls were at worst within the last
+	// minute.
+	LoopLagS float64 `json:"loop_lag_s"`
+	PollLagS float64 `json:"poll_lag_s"`
 	// Unread is what stands in this machine and is not read, with why and what helps. It
 	// is no alert.
 	Unread []sight.Sighting `json:"unread"`
@@ -154,6 +158,7 @@ func (a *Agent) Status() Status {
 	s.Shutdown = downStatus(v, now)
 	s.Maintenance, s.Unguarded = maintenanceStatus(v.Snapshot, now), unguarded(v, now)
 	s.Preflight = v.preflightStatus()
+	s.LoopLagS, s.PollLagS = v.Condition.LoopLag.Seconds(), v.Condition.PollLag.Seconds()
 	s.Restart, s.Unread = v.restartStatus(now), list(v.Unread)
 	if s.Drill != nil && s.State == "normal" {
 		s.State = "drill"

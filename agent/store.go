@@ -307,9 +307,13 @@ func (s *store) health() string {
 		return s.openErr.Error()
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lastErr != nil {
-		return s.lastErr.Error()
+	err := s.lastErr
+	s.mu.Unlock()
+	if err == nil && s.writer != nil {
+		err = s.writer.Failing()
+	}
+	if err != nil {
+		return err.Error()
 	}
 	return "ok"
 }

@@ -27,6 +27,10 @@ type Config struct {
 	StaleAfter time.Duration // how old a reading may grow before it no longer counts
 	Clock      Clock
 	Log        *slog.Logger
+	// Late is told, where it is not nil, how much later than planned a poll begins because
+	// this process did not get to it; a command in between (Do) is no such reason. It may be
+	// called from the goroutine of Run, and must not block.
+	Late func(by time.Duration)
 	// Publish takes each new state. It is called from the collector's goroutine and
 	// may block it, and nothing else, for a moment.
 	Publish func(*dodai.DeviceState)
@@ -211,17 +215,19 @@ func fits(configured, got dodai.Kind) bool {
 func (c *Collector) pause(ctx context.Context, d time.Duration, start time.Duration) <-chan result {
 	timer := time.NewTimer(max(d, MinGap))
 	defer timer.Stop()
-	wake := c.wake
+	wake, due := c.wake, time.Now().Add(max(d, MinGap))
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
+			c.late(time.Since(due))
 			return nil
 		case j := <-c.jobs:
 			if pending := c.do(ctx, j); pending != nil {
 				return pending
 			}
+			due = later(due, time.Now())
 		case <-wake:
 			now := c.cfg.Clock()
 			early := c.cfg.Schedule.Next(start, now, c.state.Failures, true) - now
@@ -229,9 +235,24 @@ func (c *Collector) pause(ctx context.Context, d time.Duration, start time.Durat
 				return nil
 			}
 			timer.Reset(min(early, max(d, MinGap)))
+			due = time.Now().Add(min(early, max(d, MinGap)))
 			wake = nil // a second call must not put the poll off
 		}
 	}
+}
+
+// late tells how late a poll begins.
+func (c *Collector) late(by time.Duration) {
+	if c.cfg.Late != nil {
+		c.cfg.Late(max(0, by))
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // close closes the driver, after a call still under way has come back.

@@ -32,7 +32,8 @@ var EventFields = []string{
 	"lost_power", "allowed_s", // one that was measured after the next boot
 	"psu", "state", "input", "bmc", "array", "level", "failing", // supplies, arrays
 	"disk", "type", "serial", "verdict", "before", "reasons", // disks; level and verdict of drills, too
-	"version",                // the agent
+	"version", "gap_s", // the agent, and one that was killed
+	"by_s",                   // a wall clock that was set
 	"on", "error", "dropped", // a hook that failed
 	"moved_to", // a journal that was replaced
 }

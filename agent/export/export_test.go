@@ -64,6 +64,8 @@ func site() State {
 		SPOFs: []SPOF{{"ups u1", true}, {"array md1", true}, {"psu 10.1", false}},
 
 		Preflight: &Preflight{At: time.UnixMilli(990500), Findings: 2},
+		LoopLag:   1500 * time.Millisecond,
+		JournalUp: true,
 		Unread:    map[string]int{"bmc": 1, "disk": 0},
 	}
 }

@@ -47,6 +47,10 @@ type State struct {
 	Armed    bool
 	// Preflight is the last one; nil: none has run.
 	Preflight *Preflight
+	// LoopLag and PollLag are how late decisions and polls were at worst within a minute.
+	LoopLag, PollLag time.Duration
+	JournalUp        bool
+	LostEvents       uint64 // since the start
 	// Unread counts what is seen and not read, by kind; nil: nobody has looked.
 	Unread map[string]int
 }

@@ -49,6 +49,11 @@ const (
 
 	Unread = "dodai_unread"
 
+	LoopLag     = "dodai_loop_lag_seconds"
+	PollLag     = "dodai_poll_lag_seconds"
+	JournalUp   = "dodai_journal_up"
+	JournalLost = "dodai_journal_lost_events"
+
 	PSUStateName    = "dodai_psu_state"
 	PSUInput        = "dodai_psu_input"
 	PSUWatts        = "dodai_psu_watts"
@@ -116,6 +121,10 @@ var gauges = []struct {
 	{PreflightLast, "When the way down was last tried without stopping anything.", nil},
 	{PreflightFindings, "What was found against the way down when it was last tried.", nil},
 	{Unread, "Things in this machine that are seen and not read; `dodai status` names them, and what helps.", []string{"kind"}},
+	{LoopLag, "How late the agent was to decide, at worst within the last minute.", nil},
+	{PollLag, "How late it was to ask a device, at worst within the last minute.", nil},
+	{JournalUp, "Whether the journal takes what it is given.", nil},
+	{JournalLost, "Events since the start that the journal will never have, because it did not take them in time.", nil},
 	{SPOFOpen, "Whether the component's loss alone would stop this server or lose its data.", []string{"component"}},
 
 	{PSUStateName, "Whether the power supply is in the state.", []string{"psu", "state"}},

@@ -32,6 +32,10 @@ func (p *page) all() {
 		p.gauge(PreflightLast, float64(c.At.UnixMilli())/1e3)
 		p.gauge(PreflightFindings, float64(c.Findings))
 	}
+	p.gauge(LoopLag, p.state.LoopLag.Seconds())
+	p.gauge(PollLag, p.state.PollLag.Seconds())
+	p.gauge(JournalUp, truth(p.state.JournalUp))
+	p.gauge(JournalLost, float64(p.state.LostEvents))
 	for kind, n := range p.state.Unread {
 		p.gauge(Unread, float64(n), kind)
 	}

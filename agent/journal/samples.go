@@ -97,12 +97,18 @@ func (j *Journal) Samples(ctx context.Context, q SampleQuery) ([]Sample, error) 
 }
 
 // Prune removes events and samples older than given by the wall clock; 0 or less keeps
-// all of that kind. The newest 1000 events stay whatever their age.
+// all of that kind. The newest 1000 events stay whatever their age. What one call removes
+// of a kind lies within two days from the oldest on: a clock that is years ahead must not
+// cost more than that before somebody has set it right.
 func (j *Journal) Prune(ctx context.Context, keepEvents, keepSamples time.Duration) error {
 	now := j.opts.Now()
 	if keepEvents > 0 {
-		err := j.pruneChunks(ctx, `DELETE FROM events WHERE id IN (SELECT id FROM events
-			WHERE wall < ?1 AND id <= (SELECT max(id) FROM events) - ?3 LIMIT ?2)`, now.Add(-keepEvents), keepNewest)
+		before, err := j.pruneBefore(ctx, "SELECT min(wall) FROM events", now.Add(-keepEvents))
+		if err != nil {
+			return err
+		}
+		err = j.pruneChunks(ctx, `DELETE FROM events WHERE id IN (SELECT id FROM events
+			WHERE wall < ?1 AND id <= (SELECT max(id) FROM events) - ?3 LIMIT ?2)`, before, keepNewest)
 		if err != nil {
 			return err
 		}
@@ -110,8 +116,28 @@ func (j *Journal) Prune(ctx context.Context, keepEvents, keepSamples time.Durati
 	if keepSamples <= 0 {
 		return nil
 	}
+	before, err := j.pruneBefore(ctx, "SELECT min(wall) FROM samples", now.Add(-keepSamples))
+	if err != nil {
+		return err
+	}
 	return j.pruneChunks(ctx, `DELETE FROM samples WHERE (device, name, wall) IN
-		(SELECT device, name, wall FROM samples WHERE wall < ?1 LIMIT ?2)`, now.Add(-keepSamples))
+		(SELECT device, name, wall FROM samples WHERE wall < ?1 LIMIT ?2)`, before)
+}
+
+// pruneSpan is how much of the past one call of Prune removes at most.
+const pruneSpan = 48 * time.Hour
+
+// pruneBefore is before, or pruneSpan after the oldest record where that is earlier.
+func (j *Journal) pruneBefore(ctx context.Context, oldest string, before time.Time) (time.Time, error) {
+	first, err := read(ctx, j, "prune", func(db *sql.DB) (sql.NullInt64, error) {
+		var wall sql.NullInt64
+		err := db.QueryRowContext(ctx, oldest).Scan(&wall)
+		return wall, err
+	})
+	if most := fromNano(first.Int64).Add(pruneSpan); err == nil && first.Valid && most.Before(before) {
+		return most, nil
+	}
+	return before, err
 }
 
 func (j *Journal) pruneChunks(ctx context.Context, query string, before time.Time, more ...any) error {

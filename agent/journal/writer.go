@@ -107,6 +107,13 @@ func (w *Writer) Dropped() uint64 {
 	return w.dropped
 }
 
+// Failing is why events are not written at present; nil: the latest write went well.
+func (w *Writer) Failing() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failing
+}
+
 // Pending counts events not yet on the disk.
 func (w *Writer) Pending() int {
 	w.mu.Lock()

@@ -73,6 +73,7 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	if err != nil {
 		return err
 	}
+	limitMemory("/sys/fs/cgroup", "/proc/self/cgroup")
 	hangup := make(chan os.Signal, 1) // from the beginning: by default it ends the process
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
