@@ -43,7 +43,7 @@ func (u *ups) setLine(line Line, f Facts) {
 	default: // keep what was known
 		return
 	}
-	m.Line, m.LineAt, m.Away, m.Earlier = line, f.At, 0, Mark{}
+	m.Line, m.LineAt, m.Away, m.Earlier, m.Untold = line, f.At, 0, Mark{}, false
 }
 
 func (u *ups) onBattery(f Facts) {
@@ -79,9 +79,12 @@ func (u *ups) onLine(f Facts) {
 	if f.Volts.OK && f.Volts.V > nominalUnknown/2 && !f.Status.Has(dodai.OB) {
 		m.LineVolts = f.Volts
 	}
-	if m.Line == LineAbsent {
+	switch {
+	case m.Line == LineAbsent:
 		m.OLSince = mark(f.At)
 		u.event(dodai.EventMainsRestored, u.name+" is back on line"+withNumbers(f), f)
+	case m.Untold:
+		u.event(dodai.EventMainsRestored, u.name+" is back on line, since before this boot"+withNumbers(f), f)
 	}
 	if m.OnBattery.Set && m.OLSince.Set && m.OLSince.since(f.At) >= u.cfg.HysteresisS.D() {
 		m.endOutage()

@@ -91,6 +91,7 @@ type UPSMemory struct {
 	Away      Seconds         `json:"away,omitempty"`      // since then, without an agent that listened
 	OnBattery Mark            `json:"on_battery,omitzero"` // start of the outage; a flapping one keeps the first
 	Earlier   Mark            `json:"earlier,omitzero"`    // start of an outage in which the host booted, until the UPS says whether it is over
+	Untold    bool            `json:"untold,omitempty"`    // the host went down in an outage, and nobody was told yet of its end
 	OLSince   Mark            `json:"ol_since,omitzero"`   // within an outage: back on line since
 	Transfer  Mark            `json:"transfer,omitzero"`   // the latest change to battery
 	Transfers []time.Duration `json:"transfers,omitempty"`

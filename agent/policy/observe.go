@@ -89,7 +89,7 @@ func (u *ups) forgetBoot() {
 	if m.running() && m.OnBattery.Set && u.s.BootedAt-m.Read.At <= freshBoot {
 		earlier = m.OnBattery
 	}
-	*m = UPSMemory{LineVolts: m.LineVolts, Earlier: earlier}
+	*m = UPSMemory{LineVolts: m.LineVolts, Earlier: earlier, Untold: m.running() || m.Untold}
 }
 
 // stale is how old a variable may grow, and how long a UPS may be silent.

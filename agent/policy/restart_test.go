@@ -266,3 +266,24 @@ func TestOutageOverABoot(t *testing.T) {
 		})
 	}
 }
+
+// TestEndOfAnOutageIsToldAfterTheBoot: who was told that the mains are gone is told that they
+// are back, once, however long the host was off.
+func TestEndOfAnOutageIsToldAfterTheBoot(t *testing.T) {
+	for name, tc := range map[string]struct{ before, after, want string }{
+		"over":          {"5 u1 OB", "OL", "mains_lost@5 mains_restored@9005"},
+		"over before":   {"5 u1 OB\n20 u1 OL\n60 u1 OL", "OL", "mains_lost@5 mains_restored@20"},
+		"no outage":     {"5 u1 OL", "OL", ""},
+		"silent before": {"5 u1 OB\n20 u1 fails\n30 u1 fails", "OL", "mains_lost@5 comms_lost@20 mains_restored@9005"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.play("0 u1 OL\n" + tc.before)
+			w.snap.BootedAt, w.snap.AgentStartedAt = at(9000), at(9001)
+			w.play("9005 u1 " + tc.after + "\n9010 u1 " + tc.after)
+			if got := strings.Join(w.events(), " "); !strings.HasPrefix(got, tc.want) || strings.Count(got, "mains_restored") != strings.Count(tc.want, "mains_restored") {
+				t.Errorf("events %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
