@@ -50,7 +50,7 @@ func newModel(cfg Config, now time.Time) model {
 	return model{
 		cfg: cfg, at: now, input: cfg.Volts, load: cfg.Load, tempC: 25, charge: 1, output: true, test: testNone,
 		settings: map[usage]float64{
-			audibleAlarm: 2, lowTransfer: 0.8 * cfg.Volts, highTransfer: 1.15 * cfg.Volts,
+			audibleAlarm: 2, lowTransfer: cfg.Model.LowTransfer, highTransfer: cfg.Model.HighTransfer,
 			capacityLimit: 100 * cfg.LowAt, timeLimit: cfg.LowTime.Seconds(),
 		},
 	}

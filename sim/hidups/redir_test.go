@@ -15,8 +15,8 @@ import (
 
 // The packets of the protocol's description, written out: type, length, id, body.
 const (
-	connectWide = "01000000" + "0a000000" + "0000000000000000" + "01000000" + "4123" + "3680" + "0001"
-	connect     = "01000000" + "0a000000" + "00000000" + "01000000" + "4123" + "3680" + "0001"
+	connectWide = "01000000" + "0a000000" + "0000000000000000" + "01000000" + "0912" + "0100" + "0001"
+	connect     = "01000000" + "0a000000" + "00000000" + "01000000" + "0912" + "0100" + "0001"
 )
 
 var (
@@ -135,7 +135,7 @@ func TestAnnouncement(t *testing.T) {
 
 // TestControl: each request as the bytes of its packet's body, and the answer's.
 func TestControl(t *testing.T) {
-	const device = "120110010000004041233680000101020301"
+	const device = "120110010000004009120100000101020301"
 	const config = "09022200010100c0000904000001030000000921110100012"
 	for _, tt := range []struct{ name, request, want string }{
 		{"device descriptor", "80 06 80 00 0001 0000 1200", "80068000 0001 0000 1200" + device},

@@ -9,17 +9,19 @@ import (
 
 // Model is a kind of unit: what it says of itself on the bus and how it misbehaves.
 type Model struct {
-	Name                 string // for Models
-	Vendor, Product      uint16 // USB ids
-	Release              uint16 // bcdDevice
-	Manufacturer, Text   string // USB strings
-	ReportDescriptor     []byte
-	BatteryVoltsFactor   float64 // by which the battery voltage is wrong; 0 means 1
-	FrequencyFactor      float64 // by which frequencies are wrong; 0 means 1
-	ExtraBytes           int     // by which each report is longer than declared
-	RestartsWithoutMains bool    // a DelayBeforeStartup above 0 switches the output on though the mains are away
-	LeavesBusAtTransfer  bool    // disappears for Config.Gap whenever the mains go or return
-	NoInputReports       bool    // says nothing without being asked
+	Name                      string // for Models
+	Vendor, Product           uint16 // USB ids
+	Release                   uint16 // bcdDevice
+	Manufacturer, Text        string // USB strings
+	ReportDescriptor          []byte
+	Volts, Watts, Battery     float64 // nominal: mains, what it can carry, battery; see Config
+	LowTransfer, HighTransfer float64 // volts; 0 means 20 % below and 15 % above Volts
+	BatteryVoltsFactor        float64 // by which the battery voltage is wrong; 0 means 1
+	FrequencyFactor           float64 // by which frequencies are wrong; 0 means 1
+	ExtraBytes                int     // by which each report is longer than declared
+	RestartsWithoutMains      bool    // a DelayBeforeStartup above 0 switches the output on though the mains are away
+	LeavesBusAtTransfer       bool    // disappears for Config.Gap whenever the mains go or return
+	NoInputReports            bool    // says nothing without being asked
 }
 
 //go:embed descriptors/*.hex
@@ -28,11 +30,11 @@ var descriptors embed.FS
 // Models are the units there are, Standard first.
 func Models() []Model { return []Model{Standard(), BackUPS(), CyberPower(), Santak()} }
 
-// Standard is a unit as the specification has it, with the ids of an Arduino, which is
-// what units built at home have.
+// Standard is a unit as the specification has it, with ids that nobody sells anything
+// under: those that pid.codes keeps for tests.
 func Standard() Model {
 	return Model{
-		Name: "standard", Vendor: 0x2341, Product: 0x8036, Release: 0x0100,
+		Name: "standard", Vendor: 0x1209, Product: 0x0001, Release: 0x0100,
 		Manufacturer: "dodai", Text: "Simulated UPS 600", ReportDescriptor: mustLoad("standard"),
 	}
 }
@@ -44,6 +46,7 @@ func BackUPS() Model {
 		Name: "backups", Vendor: 0x051d, Product: 0x0002, Release: 0x0090,
 		Manufacturer: "American Power Conversion", Text: "Back-UPS RS 1000G FW:868.L3 -P.D USB FW:L3",
 		ReportDescriptor: mustLoad("backups-rs1000g"),
+		Volts:            120, Watts: 600, Battery: 24, LowTransfer: 88, HighTransfer: 139,
 	}
 }
 
@@ -53,7 +56,7 @@ func BackUPS() Model {
 func CyberPower() Model {
 	return Model{
 		Name: "cyberpower", Vendor: 0x0764, Product: 0x0501, Release: 0x0001,
-		Manufacturer: "CPS", Text: "EC850LCD", ReportDescriptor: mustLoad("ec850lcd"),
+		Manufacturer: "CPS", Text: "EC850LCD", ReportDescriptor: mustLoad("ec850lcd"), Volts: 120, Watts: 450, Battery: 12,
 		BatteryVoltsFactor: 1.5, LeavesBusAtTransfer: true, RestartsWithoutMains: true,
 	}
 }
@@ -64,6 +67,7 @@ func Santak() Model {
 	return Model{
 		Name: "santak", Vendor: 0x0463, Product: 0xffff, Release: 0x0100,
 		Manufacturer: "EATON", Text: "SANTAK TG-BOX 850", ReportDescriptor: mustLoad("tgbox850"),
+		Volts: 220, Watts: 850, Battery: 12, LowTransfer: 184, HighTransfer: 264,
 	}
 }
 

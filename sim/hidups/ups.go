@@ -28,10 +28,10 @@ const (
 type Config struct {
 	Model   Model   // default Standard
 	Serial  string  // default SIM0001
-	Volts   float64 // nominal mains and output voltage; default 230
+	Volts   float64 // nominal mains and output voltage; default the model's, or 230
 	Hz      float64 // default 50
-	Watts   float64 // what the unit can carry; default 600
-	Battery float64 // nominal battery voltage; default 24
+	Watts   float64 // what the unit can carry; default the model's, or 600
+	Battery float64 // nominal battery voltage; default the model's, or 24
 	Load    float64 // percent; default 21
 
 	// Runtime is how long a full battery carries Load; default 10 minutes. A heavier
@@ -55,10 +55,14 @@ func (c Config) withDefaults() Config {
 		c.Model = Standard()
 	}
 	m := &c.Model
+	if c.Volts != 0 && c.Volts != m.Volts {
+		m.LowTransfer, m.HighTransfer = 0, 0 // they belong to another voltage
+	}
 	m.BatteryVoltsFactor, m.FrequencyFactor = cmp.Or(m.BatteryVoltsFactor, 1), cmp.Or(m.FrequencyFactor, 1)
 	c.Serial = cmp.Or(c.Serial, "SIM0001")
-	c.Volts, c.Hz, c.Watts = cmp.Or(c.Volts, 230), cmp.Or(c.Hz, 50), cmp.Or(c.Watts, 600)
-	c.Battery, c.Load = cmp.Or(c.Battery, 24), cmp.Or(c.Load, 21)
+	c.Volts, c.Hz, c.Watts = cmp.Or(c.Volts, m.Volts, 230), cmp.Or(c.Hz, 50), cmp.Or(c.Watts, m.Watts, 600)
+	c.Battery, c.Load = cmp.Or(c.Battery, m.Battery, 24), cmp.Or(c.Load, 21)
+	m.LowTransfer, m.HighTransfer = cmp.Or(m.LowTransfer, 0.8*c.Volts), cmp.Or(m.HighTransfer, 1.15*c.Volts)
 	c.Runtime = cmp.Or(c.Runtime, 10*time.Minute)
 	c.Recharge = cmp.Or(c.Recharge, 20*c.Runtime)
 	c.LowAt, c.Speed, c.Gap = cmp.Or(c.LowAt, 0.2), cmp.Or(c.Speed, 1), cmp.Or(c.Gap, 1500*time.Millisecond)
@@ -119,8 +123,8 @@ func (u *UPS) SetMains(on bool) {
 	u.SetInputVolts(volts)
 }
 
-// SetInputVolts sets the mains' voltage. Between the transfer limits, which are 20 % below
-// and 15 % above nominal until somebody sets others, the unit runs on it.
+// SetInputVolts sets the mains' voltage. Between the transfer limits, which are the model's
+// until somebody sets others, the unit runs on it.
 func (u *UPS) SetInputVolts(volts float64) {
 	u.change(func() {
 		was := u.m.mains()

@@ -46,6 +46,8 @@ const (
 	granularity1       usage = 0x85008d
 	granularity2       usage = 0x85008e
 	iOEMInformation    usage = 0x85008f
+
+	apcStatus usage = 0xff860060 // APC's own: 8 on line, 16 on battery, 0 off
 )
 
 // flags are the usages that are one bit.
@@ -105,6 +107,17 @@ var numbers = map[usage]func(*model) float64{
 	iSerial:            func(*model) float64 { return stringSerial },
 	iChemistry:         func(*model) float64 { return stringChemistry },
 	iOEMInformation:    func(*model) float64 { return stringManufacturer },
+	apcStatus:          (*model).apcStatus,
+}
+
+func (m *model) apcStatus() float64 {
+	switch {
+	case !m.output:
+		return 0
+	case m.discharging():
+		return 16
+	}
+	return 8
 }
 
 func countdown(running bool, left time.Duration) float64 {
