@@ -14,6 +14,7 @@ const (
 	QualityFresh Quality = "fresh" // within its freshness
 	QualityStale Quality = "stale" // there is one, but too old
 	QualityNever Quality = "never" // the device has never answered
+	QualityNone  Quality = "none"  // there is nothing here that it could read, as far as it sees
 )
 
 // DeviceState is what is known of one configured device. It is never changed once it
@@ -38,6 +39,9 @@ type DeviceState struct {
 	Err          string        `json:"error,omitempty"`
 	Failures     int           `json:"failures,omitempty"`
 	FailingSince time.Duration `json:"failing_since,omitempty"`
+	// NothingHere: the last poll found no array, or no disk, to read. Where there has never
+	// been a reading that is no failure.
+	NothingHere bool `json:"nothing_here,omitempty"`
 
 	// StaleAfter is how old a reading may grow before it no longer counts as fresh.
 	StaleAfter time.Duration `json:"stale_after"`
@@ -54,6 +58,8 @@ func (d *DeviceState) Age(now time.Duration) time.Duration {
 // Quality says how far the last good reading can be relied on at now.
 func (d *DeviceState) Quality(now time.Duration) Quality {
 	switch {
+	case d.Reading == nil && d.NothingHere:
+		return QualityNone
 	case d.Reading == nil:
 		return QualityNever
 	case d.Age(now) > d.StaleAfter:

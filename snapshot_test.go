@@ -30,7 +30,10 @@ func TestDeviceStateQuality(t *testing.T) {
 	if q := d.Quality(time.Hour); q != QualityNever || d.Age(time.Hour) != 0 || d.Answered() {
 		t.Errorf("never heard: quality %v, age %v", q, d.Age(time.Hour))
 	}
-	d.Reading, d.Polls = &Reading{}, 1
+	if d.NothingHere = true; d.Quality(time.Hour) != QualityNone {
+		t.Errorf("nothing to read: quality %v", d.Quality(time.Hour))
+	}
+	d.Reading, d.Polls = &Reading{}, 1 // what was there and is gone is missed
 	for now, want := range map[time.Duration]Quality{
 		10 * time.Second: QualityFresh, 25 * time.Second: QualityFresh, 25*time.Second + 1: QualityStale, 9 * time.Second: QualityFresh,
 	} {

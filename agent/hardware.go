@@ -10,6 +10,7 @@ import (
 
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/policy"
+	"github.com/dodai-agent/dodai/agent/sight"
 )
 
 // The alerts that are about something else than the power path.
@@ -26,11 +27,14 @@ const (
 )
 
 // hardwareAlerts are the alerts about arrays, disks, supplies and devices that do not
-// answer. The UPSes' are the policy's.
-func hardwareAlerts(s *dodai.Snapshot, now time.Duration) []policy.Alert {
+// answer. The UPSes' are the policy's. unread is what is seen and not read: who says that
+// there is nothing to read is believed unless something is seen.
+func hardwareAlerts(s *dodai.Snapshot, unread []sight.Sighting, now time.Duration) []policy.Alert {
 	var alerts []policy.Alert
 	for _, dev := range s.Devices {
-		if dev.Kind != dodai.KindUPS && dev.Answered() && dev.Quality(now) != dodai.QualityFresh {
+		quality := dev.Quality(now)
+		silent := quality != dodai.QualityFresh && (quality != dodai.QualityNone || sees(unread, dev.Kind))
+		if dev.Kind != dodai.KindUPS && dev.Answered() && silent {
 			alerts = append(alerts, policy.Alert{ID: alertSilent, Device: dev.Name, Text: dev.Name + " does not answer: " + dev.Err})
 		}
 		if dev.Reading != nil {
@@ -38,6 +42,12 @@ func hardwareAlerts(s *dodai.Snapshot, now time.Duration) []policy.Alert {
 		}
 	}
 	return alerts
+}
+
+// sees reports whether something of a device's kind is seen and not read.
+func sees(unread []sight.Sighting, kind dodai.Kind) bool {
+	of := map[dodai.Kind]sight.Kind{dodai.KindArrays: sight.Array, dodai.KindDisks: sight.Disk}[kind]
+	return slices.ContainsFunc(unread, func(s sight.Sighting) bool { return s.Kind == of })
 }
 
 // ownAlerts are the alerts about the agent's own work.

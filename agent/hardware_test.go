@@ -11,39 +11,48 @@ import (
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/agent/shutdown"
+	"github.com/dodai-agent/dodai/agent/sight"
 )
 
 func TestHardwareAlerts(t *testing.T) {
 	reading := func(r dodai.Reading) *dodai.Snapshot {
 		return (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "x", Kind: dodai.KindArrays, Reading: &r, At: time.Minute, StaleAfter: time.Minute, Polls: 1}, time.Minute, time.Time{})
 	}
+	nothing := func(kind dodai.Kind) *dodai.Snapshot {
+		return (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "x", Kind: kind, Failures: 3, Err: "none", NothingHere: true}, 0, time.Time{})
+	}
 	for _, tc := range []struct {
-		name string
-		snap *dodai.Snapshot
-		want string // "id device: text"
+		name   string
+		snap   *dodai.Snapshot
+		want   string // "id device: text"
+		unread []sight.Sighting
 	}{
 		{"all in order", reading(dodai.Reading{
 			Arrays: []dodai.Array{{ID: "md0", State: dodai.ArrayOptimal}}, Disks: []dodai.Disk{{Device: "sda", Verdict: dodai.VerdictNotice}},
 			PSUs: []dodai.PSU{{ID: "1", State: dodai.PSUOK}, {ID: "2", State: dodai.PSUAbsent}}, Redundancy: []dodai.Redundancy{{State: dodai.RedundancyNone}},
-		}), ""},
+		}), "", nil},
 		{"failed array", reading(dodai.Reading{Arrays: []dodai.Array{{ID: "md0", Level: "raid5", State: dodai.ArrayFailed, Failing: []string{"sdb", "sdc"}}}}),
-			"array md0: array md0 (raid5) is failed, failing: sdb sdc"},
-		{"degraded, nobody knows which", reading(dodai.Reading{Arrays: []dodai.Array{{ID: "md0", State: dodai.ArrayDegraded}}}), "array md0: array md0 is degraded"},
+			"array md0: array md0 (raid5) is failed, failing: sdb sdc", nil},
+		{"degraded, nobody knows which", reading(dodai.Reading{Arrays: []dodai.Array{{ID: "md0", State: dodai.ArrayDegraded}}}), "array md0: array md0 is degraded", nil},
 		{"critical disk", reading(dodai.Reading{Disks: []dodai.Disk{{Device: "/dev/bus/0", Type: "megaraid,1", Serial: "S1", Verdict: dodai.VerdictCritical, Reasons: []string{"198 offline_uncorrectable 2"}}}}),
-			"disk /dev/bus/0 megaraid,1: disk /dev/bus/0 (megaraid,1, serial S1): critical (198 offline_uncorrectable 2)"},
-		{"disk that cannot be read", reading(dodai.Reading{Disks: []dodai.Disk{{Device: "sda", Verdict: dodai.VerdictUnreadable}}}), "disk sda: disk sda: unreadable"},
-		{"disk that sleeps", reading(dodai.Reading{Disks: []dodai.Disk{{Device: "sda", Verdict: dodai.VerdictUnreadable, Standby: true}}}), ""},
-		{"input lost", reading(dodai.Reading{PSUs: []dodai.PSU{{ID: "10.2", State: dodai.PSUInputLost}}}), "psu 10.2: power supply 10.2: input lost"},
+			"disk /dev/bus/0 megaraid,1: disk /dev/bus/0 (megaraid,1, serial S1): critical (198 offline_uncorrectable 2)", nil},
+		{"disk that cannot be read", reading(dodai.Reading{Disks: []dodai.Disk{{Device: "sda", Verdict: dodai.VerdictUnreadable}}}), "disk sda: disk sda: unreadable", nil},
+		{"disk that sleeps", reading(dodai.Reading{Disks: []dodai.Disk{{Device: "sda", Verdict: dodai.VerdictUnreadable, Standby: true}}}), "", nil},
+		{"input lost", reading(dodai.Reading{PSUs: []dodai.PSU{{ID: "10.2", State: dodai.PSUInputLost}}}), "psu 10.2: power supply 10.2: input lost", nil},
 		{"redundancy lost", reading(dodai.Reading{Redundancy: []dodai.Redundancy{{Domain: "system", State: dodai.RedundancyLost}}}),
-			"psu_redundancy x: the redundancy of the power supplies (system) is lost"},
+			"psu_redundancy x: the redundancy of the power supplies (system) is lost", nil},
 		{"a silent BMC", (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "bmc", Kind: dodai.KindPSUs, Failures: 3, Err: "ipmi bmc: open: gone"}, 0, time.Time{}),
-			"device_lost bmc: bmc does not answer: ipmi bmc: open: gone"},
-		{"a silent UPS is the policy's", (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "u1", Kind: dodai.KindUPS, Failures: 3}, 0, time.Time{}), ""},
-		{"not asked yet", (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "bmc", Kind: dodai.KindPSUs}, 0, time.Time{}), ""},
+			"device_lost bmc: bmc does not answer: ipmi bmc: open: gone", nil},
+		{"a silent UPS is the policy's", (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "u1", Kind: dodai.KindUPS, Failures: 3}, 0, time.Time{}), "", nil},
+		{"not asked yet", (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "bmc", Kind: dodai.KindPSUs}, 0, time.Time{}), "", nil},
+		{"no array here", nothing(dodai.KindArrays), "", nil},
+		{"no array here, but one is seen", nothing(dodai.KindArrays), "device_lost x: x does not answer: none", []sight.Sighting{{Kind: sight.Array}}},
+		{"no disk here", nothing(dodai.KindDisks), "", []sight.Sighting{{Kind: sight.BMC}, {Kind: sight.Array}}},
+		{"no disk here, but one is seen", nothing(dodai.KindDisks), "device_lost x: x does not answer: none", []sight.Sighting{{Kind: sight.Disk}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got []string
-			for _, a := range hardwareAlerts(tc.snap, time.Minute) {
+			for _, a := range hardwareAlerts(tc.snap, tc.unread, time.Minute) {
 				got = append(got, fmt.Sprintf("%s %s: %s", a.ID, a.Device, a.Text))
 			}
 			if strings.Join(got, "; ") != tc.want {
@@ -59,7 +68,7 @@ func TestHardwareAlertsSince(t *testing.T) {
 	at := func(state dodai.ArrayState, now time.Duration) []policy.Alert {
 		r := &dodai.Reading{Arrays: []dodai.Array{{ID: "md0", State: state}}}
 		s := (&dodai.Snapshot{}).With(&dodai.DeviceState{Name: "md", Kind: dodai.KindArrays, Reading: r, At: now, StaleAfter: time.Minute, Polls: 1}, now, time.Time{})
-		return standingAlerts(hardwareAlerts(s, now), since, now)
+		return standingAlerts(hardwareAlerts(s, nil, now), since, now)
 	}
 	at(dodai.ArrayDegraded, 10)
 	if got := at(dodai.ArrayRebuilding, 20); len(got) != 1 || got[0].Since != 10 {

@@ -221,7 +221,7 @@ func (a *Agent) decide() {
 	for _, ev := range edges {
 		a.emit(ev)
 	}
-	l.alerts = standingAlerts(append(hardwareAlerts(l.snap, now), append(a.ownAlerts(), a.healthAlerts(now)...)...), l.alertsSince, now)
+	l.alerts = standingAlerts(append(hardwareAlerts(l.snap, a.sights.unread(), now), append(a.ownAlerts(), a.healthAlerts(now)...)...), l.alertsSince, now)
 	l.findings, l.auditMem = audit.Audit(l.snap, l.auditMem)
 	a.act(now)
 	a.standBy(onBattery(l.decision) || l.down != nil && !l.down.Finished)

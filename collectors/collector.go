@@ -189,12 +189,13 @@ func (c *Collector) publish(ctx context.Context, r result) {
 	if r.err == nil {
 		c.state.Reading, c.state.Kind, c.state.At = r.reading.Printable(), r.reading.Kind, now
 		c.state.Polls++
-		c.state.Err, c.state.Failures, c.state.FailingSince = "", 0, 0
+		c.state.Err, c.state.Failures, c.state.FailingSince, c.state.NothingHere = "", 0, 0, false
 	} else {
 		if c.state.Failures == 0 {
 			c.state.FailingSince = now
 		}
 		c.state.Failures++
+		c.state.NothingHere = errors.Is(r.err, drivers.ErrNoData) && (c.cfg.Kind == dodai.KindArrays || c.cfg.Kind == dodai.KindDisks)
 		c.state.Err = dodai.Printable(drivers.Plain(r.err))
 		c.cfg.Log.Debug("poll failed", "device", c.cfg.Name, "err", r.err, "failures", c.state.Failures)
 	}

@@ -2,6 +2,7 @@ package collectors
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,4 +59,37 @@ func TestLateIsMeasured(t *testing.T) {
 		t.Errorf("told %v of a poll that is early", told)
 	}
 	New(Config{}).late(time.Second) // nobody to tell
+}
+
+// TestNothingHere: that there is no array or disk is told apart from one that does not
+// answer; of another kind of device it is a failure like any other.
+func TestNothingHere(t *testing.T) {
+	none := func(context.Context) (dodai.Reading, error) { return dodai.Reading{}, drivers.ErrNoData }
+	arrays := func(context.Context) (dodai.Reading, error) { return dodai.Reading{Kind: dodai.KindArrays}, nil }
+	for _, tt := range []struct {
+		name  string
+		kind  dodai.Kind
+		polls []func(context.Context) (dodai.Reading, error)
+		want  []bool
+	}{
+		{"no arrays", dodai.KindArrays, []func(context.Context) (dodai.Reading, error){none, arrays, none, silent}, []bool{true, false, true, false}},
+		{"no disks", dodai.KindDisks, []func(context.Context) (dodai.Reading, error){none}, []bool{true}},
+		{"no UPS", dodai.KindUPS, []func(context.Context) (dodai.Reading, error){none}, []bool{false}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var got []bool
+			begin := time.Now()
+			c := New(Config{
+				Name: "x", Kind: tt.kind, DriverName: "scripted", Driver: &scripted{polls: tt.polls},
+				Schedule: Schedule{Line: time.Second, Battery: time.Second, Retry: time.Second, MaxBackoff: time.Second}, Timeout: time.Second, StaleAfter: time.Second,
+				Clock: func() time.Duration { return time.Since(begin) }, Publish: func(s *dodai.DeviceState) { got = append(got, s.NothingHere) },
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_ = c.Run(ctx)
+			if len(got) < len(tt.want) || !slices.Equal(got[:len(tt.want)], tt.want) {
+				t.Errorf("%s: %v, want it to begin with %v", tt.name, got, tt.want)
+			}
+		})
+	}
 }

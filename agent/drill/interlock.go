@@ -22,7 +22,11 @@ func Interlocks(level Level, s *dodai.Snapshot, d policy.Decision) []string {
 	why := maintenanceInterlocks(s)
 	why = append(why, powerInterlocks(s, d)...)
 	for _, dev := range s.Devices {
-		if q := dev.Quality(s.At); q != dodai.QualityFresh {
+		q := dev.Quality(s.At)
+		if q == dodai.QualityNone {
+			continue
+		}
+		if q != dodai.QualityFresh {
 			why = append(why, fmt.Sprintf("%s (%s): its reading is %s", dev.Name, dev.Driver, q))
 			continue
 		}

@@ -49,6 +49,9 @@ func TestInterlocks(t *testing.T) {
 		{"testing", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Status |= dodai.TEST }, "u1 reports OL TEST"},
 		{"overloaded", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Status |= dodai.OVER }, "u1 reports OL OVER"},
 		{"in bypass", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading.Status |= dodai.BYPASS }, "u1 reports OL BYPASS"},
+		{"nothing to read", func(s *dodai.Snapshot, _ *policy.Decision) {
+			s.Devices[0].Reading, s.Devices[0].NothingHere = nil, true
+		}, ""},
 		{"a UPS that never answered", func(s *dodai.Snapshot, _ *policy.Decision) { s.Devices[2].Reading = nil }, "u1 (): its reading is never"},
 		{"a supply that failed, when last heard", func(s *dodai.Snapshot, _ *policy.Decision) {
 			s.Devices[0].At, s.Devices[0].Reading.PSUs[0].State = -time.Hour, dodai.PSUFailed

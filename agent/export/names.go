@@ -88,7 +88,7 @@ var gauges = []struct {
 }{
 	{ModeArmed, "Whether decisions are acted upon (1) or only recorded (0).", nil},
 
-	{DeviceUp, "Whether the device's last reading is fresh.", []string{"device", "kind", "driver"}},
+	{DeviceUp, "Whether the device's last reading is fresh; no series where it finds nothing to read.", []string{"device", "kind", "driver"}},
 
 	{UPSInfo, "What the UPS says of itself.", []string{"ups", "manufacturer", "model", "serial", "firmware"}},
 	{UPSStatus, "Whether a flag of NUT's ups.status is set; no series while the status is not known.", []string{"ups", "flag"}},

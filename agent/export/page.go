@@ -87,7 +87,9 @@ func states[S ~string](p *page, name, label string, is S, all []S) {
 
 // device shows what every kind has, and then what its own kind has.
 func (p *page) device(d *dodai.DeviceState) {
-	p.gauge(DeviceUp, truth(d.Quality(p.now) == dodai.QualityFresh), d.Name, string(d.Kind), d.Driver)
+	if q := d.Quality(p.now); q != dodai.QualityNone {
+		p.gauge(DeviceUp, truth(q == dodai.QualityFresh), d.Name, string(d.Kind), d.Driver)
+	}
 	r := d.Reading
 	if r == nil {
 		return

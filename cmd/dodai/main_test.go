@@ -127,6 +127,7 @@ func TestInOrder(t *testing.T) {
 		"an alert":             {good(func(s *agent.Status) { s.Alerts = make([]agent.AlertStatus, 1) }), false},
 		"no journal":           {good(func(s *agent.Status) { s.Journal = "disk full" }), false},
 		"a stale device":       {good(func(s *agent.Status) { s.Devices[0].Quality = dodai.QualityStale }), false},
+		"nothing to read":      {good(func(s *agent.Status) { s.Devices[0].Quality = dodai.QualityNone }), true},
 		"a device never heard": {good(func(s *agent.Status) { s.Devices[0].Quality = dodai.QualityNever }), false},
 	} {
 		if got := inOrder(tc.s); got != tc.want {

@@ -53,7 +53,7 @@ func inOrder(s agent.Status) bool {
 		return false
 	}
 	for _, d := range s.Devices {
-		if d.Quality != dodai.QualityFresh {
+		if d.Quality != dodai.QualityFresh && d.Quality != dodai.QualityNone {
 			return false
 		}
 	}
