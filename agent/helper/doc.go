@@ -54,6 +54,7 @@ const (
 	maxRequest = 1 << 20
 	maxAnswer  = 48 << 20 // what a tool may print, in base64
 	maxTimeout = 24 * time.Hour
+	maxSecret  = 4096 // as in the configuration
 )
 
 // request is one line from the daemon.

@@ -237,6 +237,13 @@ func TestConfigurationThatOthersCanWrite(t *testing.T) {
 			must(t, os.Chown(his, 4242, -1))
 			must(t, os.Symlink(his, path))
 		}, "belongs to user 4242"},
+		"his link to root's file": {func(t *testing.T, dir, path string) {
+			other := filepath.Join(dir, "other.yaml")
+			must(t, os.Rename(path, other))
+			must(t, os.Chmod(dir, os.ModeSticky|0o777)) // as /tmp is
+			must(t, os.Symlink(other, path))
+			must(t, os.Lchown(path, 4242, -1))
+		}, "a link that is not root's"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if os.Geteuid() != 0 {

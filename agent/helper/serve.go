@@ -320,24 +320,35 @@ func (s Server) leave(r *request) error {
 	if r.State == nil {
 		return errors.New("no state to leave behind")
 	}
-	text, err := s.keeper().load(r.Config)
-	if err != nil {
-		return err
-	}
-	cfg, err := config.LoadText(s.Config, text, all.Find)
+	cfg, err := s.config(r.Config)
 	if err != nil {
 		return err
 	}
 	for _, u := range r.State.UPS {
 		i := slices.IndexFunc(cfg.UPS, func(d config.Device) bool { return d.Name == u.Name })
 		switch {
-		case i < 0 || cfg.UPS[i].Driver != u.Driver || !maps.Equal(cfg.UPS[i].DriverOptions(), u.Options):
+		case i < 0 || cfg.UPS[i].Driver != u.Driver || !sameOptions(cfg.UPS[i], u.Options):
 			return fmt.Errorf("UPS %s is not as the configuration has it", u.Name)
 		case u.Cut != nil && !cfg.UPS[i].KillPower:
 			return fmt.Errorf("UPS %s: the configuration does not name this host to cut it (killpower: true)", u.Name)
 		}
 	}
 	return killpower.WriteFor(s.RunDir, r.State, s.Group)
+}
+
+// sameOptions reports whether a device's options are those that stand in the configuration. What
+// stands in files is the daemon's word, as it was when that started: a password that was changed
+// or removed since must not keep a UPS from being told.
+func sameOptions(d config.Device, options map[string]string) bool {
+	want := d.DriverOptions()
+	for key := range d.Secrets {
+		secret := options[key]
+		if secret == "" || len(secret) > maxSecret || strings.ContainsAny(secret, "\r\n\x00") {
+			return false
+		}
+		want[key] = secret
+	}
+	return maps.Equal(want, options)
 }
 
 // smartctl reads a disk.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,12 +36,9 @@ type keeper struct {
 // pin reads the configuration, if it can be trusted, and keeps a copy of it. It fails when
 // that is not the one that hash names: it was edited since the daemon has read it.
 func (k keeper) pin(hash string) error {
-	text, err := k.trusted()
+	text, err := k.present(hash)
 	if err != nil {
-		return fmt.Errorf("nothing of this configuration is run: %w", err)
-	}
-	if got := Hash(text); got != hash {
-		return fmt.Errorf("nothing of this configuration is run: %s is not what the daemon has read; `systemctl reload dodai` takes over what was changed", k.path)
+		return err
 	}
 	return k.keep(hash, text)
 }
@@ -55,10 +53,22 @@ func (k keeper) load(hash string) ([]byte, error) {
 	if err == nil && Hash(text) == hash {
 		return text, nil
 	}
-	if err := k.pin(hash); err != nil {
-		return nil, err
+	if text, err = k.present(hash); err == nil {
+		_ = k.keep(hash, text) // a full /run does not stop the way down
 	}
-	return readOwned(k.copyOf(hash), k.owner)
+	return text, err
+}
+
+// present returns what stands in the file now, if that can be trusted and is what hash names.
+func (k keeper) present(hash string) ([]byte, error) {
+	text, err := k.trusted()
+	if err != nil {
+		return nil, fmt.Errorf("nothing of this configuration is run: %w", err)
+	}
+	if Hash(text) != hash {
+		return nil, fmt.Errorf("nothing of this configuration is run: %s is not what the daemon has read; `systemctl reload dodai` takes over what was changed", k.path)
+	}
+	return text, nil
 }
 
 func (k keeper) copyOf(hash string) string { return filepath.Join(k.dir, copyPrefix+hash) }
@@ -138,6 +148,9 @@ func (k keeper) walk(path string) (string, error) {
 		rest = rest[1:]
 		switch {
 		case info.Mode()&fs.ModeSymlink != 0:
+			if st, is := info.Sys().(*syscall.Stat_t); !is || st.Uid != 0 && st.Uid != k.owner {
+				return "", fmt.Errorf("%s is a link that is not root's: want root's, chown -h root %[1]s", next) // in /tmp it may be anybody's
+			}
 			to, err := os.Readlink(next)
 			if links++; err != nil || links > maxLinks {
 				return "", errors.Join(fmt.Errorf("%s: a link that leads nowhere", next), err)
