@@ -125,7 +125,7 @@ func TestKillInTheMiddleOfEachKind(t *testing.T) {
 	}{
 		"command":          {`command: [begin]`, 2, map[string]string{"begin": standIn}},
 		"command, once":    {`once: true, command: [begin]`, 1, map[string]string{"begin": standIn}},
-		"unit":             {`unit: db.service`, 2, map[string]string{"systemctl": standIn}},
+		"unit":             {`unit: db.service`, 2, map[string]string{"systemctl": strings.Replace(standIn, "\n", "\n[ $1 = show ] && exit\n", 1)}},
 		"http, idempotent": {`http: {url: "` + url + `/put", method: PUT}`, 2, nil},
 		"http, POST":       {`http: {url: "` + url + `/post"}`, 1, nil},
 		"libvirt":          {`libvirt: {}`, 2, map[string]string{"virsh": guestTool}},

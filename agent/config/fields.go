@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -83,12 +84,28 @@ func (d *decoder) program(at position, where, name string) {
 	}
 	_, err := exec.LookPath(name)
 	switch {
-	case err == nil:
+	case err == nil, hasProgram(name):
 	case errors.Is(err, fs.ErrPermission):
 		d.warn(at, fmt.Sprintf("%s runs %s, which is not executable", where, name), "a program that can be run", "chmod 755 "+name)
 	default:
 		d.warn(at, fmt.Sprintf("%s runs %s, which is not found on this host", where, name), "a program that is installed", "/usr/bin/logger")
 	}
+}
+
+// hasProgram reports whether there is a program of that name to judge by its mode. The
+// daemon's sandbox forbids it to run what others, outside, will.
+func hasProgram(name string) bool {
+	paths := []string{name}
+	if !strings.Contains(name, "/") {
+		paths = nil
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return slices.ContainsFunc(paths, func(path string) bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+	})
 }
 
 // port warns of a relative path: the agent works in another folder than whoever wrote it.

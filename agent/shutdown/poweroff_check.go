@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkLogindWait bounds the question to the login manager.
-const checkLogindWait = 5 * time.Second
+// checkLogindWait bounds the question to the login manager, which asks polkit: a bus starts
+// that for the first question, in the middle of a boot.
+const checkLogindWait = 10 * time.Second
 
 // host is what the built-in power-off finds on a machine.
 type host struct {

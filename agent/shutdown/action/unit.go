@@ -41,7 +41,30 @@ func (u Unit) String() string { return shutdown.Quoted(u.args()) }
 
 // Run implements shutdown.Action.
 func (u Unit) Run(ctx context.Context, t shutdown.Task) shutdown.Result {
-	return t.Exec(ctx, "", u.args()...)
+	start := time.Now()
+	res := t.Exec(ctx, "", u.args()...)
+	if u.Start || res.Failure() != nil {
+		return res
+	}
+	members := u.members(ctx, t)
+	if len(members) == 0 {
+		return res
+	}
+	t.Timeout = max(t.Timeout-time.Since(start), time.Millisecond)
+	return t.Exec(ctx, "", append([]string{"systemctl", "--no-ask-password", "stop", "--"}, members...)...)
+}
+
+// members are the units that are part of this one (PartOf=) and end with it. systemctl waits
+// for those it is given alone, and Debian's postgresql.service, for one, is stopped
+// before the servers that are part of it are.
+func (u Unit) members(ctx context.Context, t shutdown.Task) []string {
+	x, end := use(ctx, t)
+	defer end()
+	out, err := x.run(lookTime, "systemctl", "show", "--no-pager", "--property=ConsistsOf", "--", u.Name)
+	if err != nil {
+		return nil // the unit itself is stopped
+	}
+	return strings.Fields(properties(out)["ConsistsOf"])
 }
 
 // Inverse implements shutdown.Action.

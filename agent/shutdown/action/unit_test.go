@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -27,6 +28,11 @@ show() {
 	[ "$unit" ] || exit 1
 	printf 'LoadState=%s\nLoadError=%s\nActiveState=%s\nCanStart=%s\nCanStop=%s\nRefuseManualStart=%s\nRefuseManualStop=%s\nMainPID=%s\n' "$1" "$2" "$3" ${4:-yes} ${5:-yes} ${6:-no} ${7:-no} ${8:-0}
 }
+case "$*" in
+'show --no-pager --property=ConsistsOf -- umbrella.service') echo 'ConsistsOf=one@a.service one@b.service' ;;
+'show --no-pager --property=ConsistsOf -- away.service') exit 1 ;;
+'show --no-pager --property=ConsistsOf '*) echo 'ConsistsOf=' ;;
+esac
 case "$1 $unit" in
 'show up.service') show loaded '' active ;;
 'show down.service') show loaded '' inactive ;;
@@ -78,6 +84,29 @@ func TestUnitCheck(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is part of a unit is waited for as well.
+func TestUnitRun(t *testing.T) {
+	for _, tt := range []struct {
+		unit  Unit
+		wants string
+	}{
+		{Unit{Name: "up.service"}, "--no-ask-password stop -- up.service"},
+		{Unit{Name: "umbrella.service"}, "--no-ask-password stop -- umbrella.service | --no-ask-password stop -- one@a.service one@b.service"},
+		{Unit{Name: "away.service"}, "--no-ask-password stop -- away.service"},
+		{Unit{Name: "umbrella.service", Start: true}, "--no-ask-password start -- umbrella.service"},
+	} {
+		state := t.TempDir()
+		task := taskWith(program(t, systemctl, "systemctl"), 20*time.Second, "S="+state)
+		if r := tt.unit.Run(t.Context(), task); r.Err != nil || r.Exit != 0 {
+			t.Errorf("%v: %+v", tt.unit, r)
+		}
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(read(t, state+"/log")), "\n"), func(l string) bool { return strings.HasPrefix(l, "show") })
+		if got := strings.Join(lines, " | "); got != tt.wants {
+			t.Errorf("%v ran systemctl %q, want %q", tt.unit, got, tt.wants)
+		}
 	}
 }
 
