@@ -43,11 +43,22 @@ type killPowerSlot struct {
 	disarmed int // how many times
 
 	// With a helper the state is written beside the loop: one after the other, and whoever
-	// reads it waits for that.
-	writing sync.Mutex
-	written int // the last one, under writing
-	armed   int // how many times, under mu
-	pending sync.WaitGroup
+	// reads it waits for that. written is closed when the last one is; nil: there is none.
+	written chan struct{}
+}
+
+// writtenDown waits until what was armed so far is written down, or ctx ends.
+func (k *killPowerSlot) writtenDown(ctx context.Context) {
+	k.mu.Lock()
+	written := k.written
+	k.mu.Unlock()
+	if written == nil {
+		return
+	}
+	select {
+	case <-written:
+	case <-ctx.Done():
+	}
 }
 
 // armKillPower writes down for the late command what it needs, once it is decided that the
@@ -68,23 +79,21 @@ func (a *Agent) armKillPower() {
 		a.writeKillPower(l.cfg, s)
 		return
 	}
+	before, written := a.kill.written, make(chan struct{})
+	a.kill.written = written
 	disarmed, cfg := a.kill.disarmed, l.cfg
-	a.kill.armed++
-	nth := a.kill.armed
-	a.kill.pending.Go(func() {
-		a.kill.writing.Lock()
-		defer a.kill.writing.Unlock()
-		if nth < a.kill.written {
-			return // a later one was quicker
+	go func() {
+		defer close(written)
+		if before != nil {
+			<-before
 		}
-		a.kill.written = nth
 		a.writeKillPower(cfg, s)
 		a.kill.mu.Lock()
 		defer a.kill.mu.Unlock()
 		if a.kill.disarmed != disarmed { // taken back in the meantime
 			_ = killpower.Remove(a.opts.RunDir)
 		}
-	})
+	}()
 }
 
 func (a *Agent) writeKillPower(cfg *config.Config, s *killpower.State) {
@@ -206,7 +215,7 @@ func (a *Agent) forceBeforeCut(ctx context.Context, s *killpower.State) {
 func (a *Agent) cutNetworkUPSes(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tellLimit)
 	defer cancel()
-	waitFor(ctx, a.kill.pending.Wait)
+	a.kill.writtenDown(ctx)
 	a.kill.mu.Lock()
 	s, err := a.readKillPower()
 	disarmed := a.kill.disarmed

@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/helper"
+)
+
+// TestArmedBesideTheLoop: with a helper the state is written beside the loop. Whoever asks is
+// told only when all that was armed before has been tried, also while more is armed.
+func TestArmedBesideTheLoop(t *testing.T) {
+	s := newSite(t)
+	kill := s.killing(&cutLog{})
+	st := s.step(cutArmed, func(o *Options) {
+		kill(o)
+		o.Helper = helper.NewClient(s.file("nobody")) // refuses at once
+	})
+	st.read("u1", ups("OL", 100, 3600))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	st.kill.writtenDown(ctx) // nothing is armed
+	stop, asking := make(chan struct{}), sync.WaitGroup{}
+	for range 4 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					st.kill.writtenDown(ctx)
+				}
+			}
+		})
+	}
+	const often = 100
+	for n := 1; n <= often; n++ {
+		st.armKillPower()
+		if n%10 != 0 {
+			continue
+		}
+		st.kill.writtenDown(ctx)
+		if got := s.count(dodai.EventKillPower); got != n {
+			t.Errorf("%d refusals told after %d times armed", got, n)
+		}
+	}
+	close(stop)
+	asking.Wait()
+	if ctx.Err() != nil {
+		t.Error("what was armed is never written down")
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	st.kill.written = make(chan struct{}) // a helper that hangs
+	st.kill.writtenDown(over)
+}
