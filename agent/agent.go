@@ -72,6 +72,7 @@ type Agent struct {
 	opts  Options
 	log   *slog.Logger
 	clock collectors.Clock
+	alarm func() collectors.Alarm // makes one that keeps clock's time
 
 	updates chan update
 	calls   chan func()
@@ -137,14 +138,15 @@ type update struct {
 // holding the same state, or a driver's option; a journal that cannot be written is a
 // warning, because a machine without a journal still has to be shut down in time.
 func New(ctx context.Context, opts Options) (*Agent, error) {
+	alarm := collectors.RuntimeAlarm
 	if opts.Clock == nil {
-		opts.Clock = collectors.SystemClock()
+		opts.Clock, alarm = collectors.SystemClock(), collectors.KernelAlarm
 	}
 	if opts.Notify == nil {
 		opts.Notify = func(string) {}
 	}
 	a := &Agent{
-		opts: opts, log: opts.Log, clock: opts.Clock,
+		opts: opts, log: opts.Log, clock: opts.Clock, alarm: alarm,
 		updates:   make(chan update, 64),
 		calls:     make(chan func()),
 		notices:   make(chan string, 8),

@@ -113,7 +113,7 @@ func (a *Agent) collectorConfig(cfg *config.Config, dev config.Device, f drivers
 	return collectors.Config{
 		// Until it has answered, a device is what the list it stands in says: a PDU that
 		// is silent must not count as a UPS.
-		Name: dev.Name, Kind: cmp.Or(dev.Kind, f.Kind), DriverName: f.Name, Driver: drv, Clock: a.clock, Log: log,
+		Name: dev.Name, Kind: cmp.Or(dev.Kind, f.Kind), DriverName: f.Name, Driver: drv, Clock: a.clock, Alarm: a.alarm, Log: log,
 		Timeout:    f.Timeout,
 		StaleAfter: max(3*line, cfg.Policy.StaleS.D()), // as the player of scenarios has it
 		Schedule: collectors.Schedule{

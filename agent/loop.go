@@ -95,8 +95,9 @@ func (a *Agent) start(group *errgroup.Group) {
 func (a *Agent) run(ctx context.Context) error {
 	a.notify("READY=1")
 	a.resumeDown()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	timer := a.alarm()
+	defer timer.Close()
+	timer.Set(0)
 	var began time.Time // the last round
 	for {
 		select {
@@ -109,12 +110,12 @@ func (a *Agent) run(ctx context.Context) error {
 			a.drain()
 		case f := <-a.calls:
 			f()
-		case <-timer.C:
+		case <-timer.C():
 		}
 		began = a.beat(began)
 		a.decide()
 		a.feedWatchdog()
-		timer.Reset(a.sleep())
+		timer.Set(a.sleep())
 	}
 }
 

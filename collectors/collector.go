@@ -16,7 +16,7 @@ import (
 // is reported as hanging. A driver that honours its context needs none of it.
 const hangGrace = time.Second
 
-// Config is what a collector is made from. All fields but Log are required.
+// Config is what a collector is made from. All fields but Log, Alarm and Late are required.
 type Config struct {
 	Name       string // the device's configured name
 	Kind       dodai.Kind
@@ -26,6 +26,7 @@ type Config struct {
 	Timeout    time.Duration // of one poll
 	StaleAfter time.Duration // how old a reading may grow before it no longer counts
 	Clock      Clock
+	Alarm      func() Alarm // makes what ends the pauses; nil: RuntimeAlarm
 	Log        *slog.Logger
 	// Late is told, where it is not nil, how much later than planned a poll begins because
 	// this process did not get to it; a command in between (Do) is no such reason. It may be
@@ -44,12 +45,16 @@ type Collector struct {
 	jobs  chan job
 	ended chan struct{} // closed when Run has ended
 	state dodai.DeviceState
+	alarm Alarm // ends a pause; nil before the first
 }
 
 // New makes a collector. It does not touch the device.
 func New(cfg Config) *Collector {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Alarm == nil {
+		cfg.Alarm = RuntimeAlarm
 	}
 	return &Collector{
 		cfg:   cfg,
@@ -111,6 +116,11 @@ type result struct {
 // not come back from its last call is left behind after a second. Run is called once.
 func (c *Collector) Run(ctx context.Context) error {
 	defer close(c.ended)
+	defer func() {
+		if c.alarm != nil {
+			c.alarm.Close()
+		}
+	}()
 	var pending <-chan result
 	for ctx.Err() == nil {
 		start := c.cfg.Clock()
@@ -214,14 +224,17 @@ func fits(configured, got dodai.Kind) bool {
 // meanwhile. A device that has just gone on battery is polled at once, but not sooner than
 // MinGap after its last poll. The channel it returns is call's.
 func (c *Collector) pause(ctx context.Context, d time.Duration, start time.Duration) <-chan result {
-	timer := time.NewTimer(max(d, MinGap))
-	defer timer.Stop()
+	if c.alarm == nil {
+		c.alarm = c.cfg.Alarm()
+	}
+	c.alarm.Set(max(d, MinGap))
+	defer c.alarm.Stop()
 	wake, due := c.wake, time.Now().Add(max(d, MinGap))
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
+		case <-c.alarm.C():
 			c.late(time.Since(due))
 			return nil
 		case j := <-c.jobs:
@@ -235,7 +248,7 @@ func (c *Collector) pause(ctx context.Context, d time.Duration, start time.Durat
 			if early <= 0 || !c.fast.Load() {
 				return nil
 			}
-			timer.Reset(min(early, max(d, MinGap)))
+			c.alarm.Set(min(early, max(d, MinGap)))
 			due = time.Now().Add(min(early, max(d, MinGap)))
 			wake = nil // a second call must not put the poll off
 		}

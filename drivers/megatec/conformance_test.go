@@ -80,7 +80,7 @@ func TestConformanceInAHurry(t *testing.T) {
 func TestWholeOutage(t *testing.T) {
 	t.Parallel()
 	u := newSim(t, sim.Config{Baud: -1, Runtime: 10 * time.Minute, Speed: 200})
-	d, err := Factory.Open("u1", map[string]string{"port": u.Path(), "baud": "115200", "reply_timeout": "100ms"}, nil)
+	d, err := Factory.Open("u1", map[string]string{"port": u.Path(), "baud": "115200", "reply_timeout": "300ms"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ const (
 	exchangeTime = 250 * time.Millisecond
 	// statusLine is a status reply with its end, in characters.
 	statusLine = 47
+	// slack is how much later than the line allows a reply is expected, in characters.
+	slack = 2
 )
 
 // errRefused is the unit's way of saying that it does not know a query: it sends the
@@ -40,6 +42,7 @@ type link struct {
 	echoes  bool      // the cable sends back what is written, as the last status reply showed
 	// character is how long the line takes for one; 0: not known.
 	character time.Duration
+	paced     bool // the last status reply came at the line's pace, not all at once
 }
 
 // status asks for the status with query. When the last request was left unanswered it
@@ -53,9 +56,11 @@ func (l *link) status(ctx context.Context, query string, wait time.Duration) ([]
 	}
 	l.pending, l.sent = true, time.Now()
 	in, frame, err := l.exchange(ctx, query, '(', wait)
-	l.pending = !in.answered()
+	// A unit that keeps to the line's pace had answered before the connection broke, unread.
+	l.pending = !in.answered() && !(l.paced && serialline.Broken(err))
 	if err == nil {
 		l.echoes = bytes.HasPrefix(in.all, []byte(query+"\r"))
+		l.paced = time.Since(l.sent) >= time.Duration(len(in.all))*l.character
 	}
 	return frame, err
 }
@@ -107,6 +112,7 @@ func (l *link) exchange(ctx context.Context, query string, mark byte, wait time.
 		return in, nil, err
 	}
 	end, buf := time.Now().Add(wait), make([]byte, 128)
+	l.pause(ctx, in, end)
 	for until := end; frame == nil && err == nil; until = earlier(end, time.Now().Add(idleGap)) {
 		var n int
 		if n, err = serialline.Read(ctx, l.conn, buf, until); err == nil {
@@ -121,26 +127,26 @@ func (l *link) exchange(ctx context.Context, query string, mark byte, wait time.
 	return in, frame, err
 }
 
-// pause sleeps for as long as the line needs for the rest of a status reply that has begun,
-// and no longer than half the time there is. Woken for every few characters, the agent
-// would spend most of its processor time on a slow line.
+// pause sleeps for as long as the line needs for the rest of a status reply, and no longer
+// than half the time there is. Woken for every few characters, the agent would spend most
+// of its processor time on a slow line. Before the reply has begun it sleeps only where the
+// last one came at the line's pace: what stands behind the port may be quicker than that.
 func (l *link) pause(ctx context.Context, in *inbox, end time.Time) {
 	begun := in.all[in.line:]
-	if in.mark != '(' || len(begun) == 0 || begun[0] != in.mark || len(begun) >= statusLine {
+	rest := statusLine - len(begun)
+	switch {
+	case in.mark != '(':
+		return
+	case len(in.all) == 0 && l.paced:
+		rest += len(in.query) + 1 + slack
+	case len(begun) == 0 || begun[0] != in.mark:
 		return
 	}
 	if limit, ok := ctx.Deadline(); ok {
 		end = earlier(end, limit)
 	}
-	d := min(time.Duration(statusLine-len(begun))*l.character, time.Until(end)/2)
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	if d := min(time.Duration(rest)*l.character, time.Until(end)/2); d > 0 {
+		serialline.Sleep(ctx, l.conn, d)
 	}
 }
 

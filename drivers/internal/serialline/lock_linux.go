@@ -46,7 +46,7 @@ func acquire(path, dir string) (*lock, error) {
 	if pid, locked := kernelHolder(real); locked {
 		return nil, held(path, cmpPID(pid, real))
 	}
-	if l.guard, err = os.OpenFile(real, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err != nil {
+	if l.guard, err = openNode(real); err != nil {
 		return nil, l.explain(err)
 	}
 	if !l.lockNode() {
@@ -58,6 +58,22 @@ func acquire(path, dir string) (*lock, error) {
 		return nil, held(path, pid)
 	}
 	return l, nil
+}
+
+// openNode opens a terminal without waiting for its carrier. The file is in blocking mode
+// afterwards, which keeps it out of the runtime's poller: that would be woken by whatever
+// comes in.
+func openNode(real string) (*os.File, error) {
+	fd, err := unix.Open(real, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		if err = unix.SetNonblock(fd, false); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: real, Err: err}
+	}
+	return os.NewFile(uintptr(fd), real), nil
 }
 
 // cmpPID prefers the process id the kernel names; locks of open file descriptions have none.

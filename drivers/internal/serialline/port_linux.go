@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
 
 	"github.com/dodai-agent/dodai/drivers"
+	"github.com/dodai-agent/dodai/drivers/alarm"
 )
 
 // Lines is the state of the two modem lines the host drives. Many UPS cables and
@@ -44,17 +46,24 @@ type Settings struct {
 
 // Port is an open, locked serial port. One goroutine reads and writes it; SetDeadline and
 // Close may be called from others.
-//
-// It reads and writes through the descriptor of its lock, which does not block: a reader
-// then waits in the runtime's poller and costs nothing until something comes. The library
-// keeps a thread in a system call for each wait.
 type Port struct {
-	mu   sync.RWMutex // held by Close for writing
-	port serial.Port  // nil once closed
-	lock *lock
+	mu       sync.RWMutex // held for reading while the port is used, by Close for writing
+	port     serial.Port  // nil once closed
+	lock     *lock
+	alarm    *alarm.Alarm // what a reader sleeps on
+	deadline atomic.Pointer[time.Time]
 }
 
 var _ Conn = (*Port)(nil)
+
+// How often a read that waits looks whether something has come: soon after it began, and
+// less often the longer it takes. The runtime's poller would be woken for each burst of a
+// reply, whether somebody reads or not, and the library's own way to wait keeps a thread in
+// a system call; on a slow line both cost several times what the reply itself does.
+const (
+	firstLook   = 2 * time.Millisecond
+	longestLook = 25 * time.Millisecond
+)
 
 // Open locks and opens a port. The error wraps drivers.ErrDenied when the port may not be
 // opened or another program holds it (a *HeldError then), drivers.ErrNoData when the path
@@ -77,10 +86,17 @@ func Open(ctx context.Context, s Settings) (*Port, error) {
 		l.release()
 		return nil, err
 	}
-	keepFromChildren(l.guard)
 	p := &Port{port: port, lock: l}
+	if p.alarm, err = alarm.New(); err == nil {
+		err = port.SetReadTimeout(0) // what has come, or nothing
+	}
+	if err != nil {
+		p.Close()
+		return nil, drivers.Unreachable(err)
+	}
+	keepFromChildren(l.guard)
 	if hasLines {
-		if err := sleep(ctx, s.Settle); err != nil {
+		if err := p.alarm.Sleep(ctx, s.Settle); err != nil {
 			p.Close()
 			return nil, drivers.Unreachable(err)
 		}
@@ -129,32 +145,101 @@ func keepFromChildren(guard *os.File) {
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // SetDeadline sets the deadline of Read and Write, also of one that is under way.
 func (p *Port) SetDeadline(t time.Time) error {
-	return p.failed("set a deadline for", p.lock.guard.SetDeadline(t))
+	p.deadline.Store(&t)
+	return nil
+}
+
+// left is the time until the deadline, at most limit; it is false when that has passed.
+func (p *Port) left(limit time.Duration) (time.Duration, bool) {
+	t := p.deadline.Load()
+	if t == nil || t.IsZero() {
+		return limit, true
+	}
+	left := time.Until(*t)
+	return min(left, limit), left > 0
 }
 
 // Read waits until at least one byte has come or the deadline has passed.
 func (p *Port) Read(b []byte) (int, error) {
-	n, err := p.lock.guard.Read(b)
-	return n, p.failed("read", err)
+	for look := firstLook; ; look = min(2*look, longestLook) {
+		wait, ok := p.left(look)
+		if n, err := p.readNow(b); n > 0 || err != nil {
+			return n, err
+		}
+		if !ok {
+			return 0, fmt.Errorf("read %s: %w", p.lock.path, os.ErrDeadlineExceeded)
+		}
+		p.Sleep(context.Background(), wait)
+	}
 }
+
+// Sleep waits for d or until ctx ends. It is for the goroutine that reads.
+func (p *Port) Sleep(ctx context.Context, d time.Duration) { _ = p.alarm.Sleep(ctx, d) }
+
+// readNow reads what has come, if anything.
+func (p *Port) readNow(b []byte) (int, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.port == nil {
+		return 0, p.failed("read", os.ErrClosed)
+	}
+	n, err := p.port.Read(b)
+	if err != nil {
+		return n, p.failed("read", err)
+	}
+	return n, nil
+}
+
+// chunk is how much is written at once: a terminal that says it takes output takes at
+// least so much without blocking.
+const chunk = 64
 
 // Write writes all of b unless the deadline passes first.
 func (p *Port) Write(b []byte) (int, error) {
-	n, err := p.lock.guard.Write(b)
-	return n, p.failed("write", err)
+	done := 0
+	for done < len(b) {
+		wait, ok := p.left(longestLook)
+		if !ok {
+			return done, fmt.Errorf("write %s: %w", p.lock.path, os.ErrDeadlineExceeded)
+		}
+		n, err := p.writeSlice(b[done:min(done+chunk, len(b))], wait)
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+func (p *Port) writeSlice(b []byte, wait time.Duration) (int, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.port == nil {
+		return 0, p.failed("write", os.ErrClosed)
+	}
+	ready := false
+	err := control(p.lock.guard, func(fd int) error {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(fds, max(1, int(wait.Milliseconds())))
+		if errors.Is(err, unix.EINTR) {
+			return nil
+		}
+		ready = n > 0
+		return err
+	})
+	if err != nil {
+		return 0, p.failed("write", err)
+	}
+	if !ready {
+		return 0, nil
+	}
+	n, err := p.port.Write(b)
+	if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+		return n, p.failed("write", err)
+	}
+	return n, nil
 }
 
 // FlushInput throws away what has come in and was not read, and what was to be sent and
@@ -165,7 +250,10 @@ func (p *Port) FlushInput() error {
 	if p.port == nil {
 		return p.failed("flush", os.ErrClosed)
 	}
-	return p.failed("flush", errors.Join(p.port.ResetInputBuffer(), p.port.ResetOutputBuffer()))
+	if err := errors.Join(p.port.ResetInputBuffer(), p.port.ResetOutputBuffer()); err != nil {
+		return p.failed("flush", err)
+	}
+	return nil
 }
 
 // Close closes the port and gives up the locks. It may be called more than once.
@@ -179,21 +267,13 @@ func (p *Port) Close() error {
 	p.port.Close()             // a pulled adapter's close fails, and there is nothing to do about it
 	p.port = nil
 	p.lock.release()
+	if p.alarm != nil {
+		p.alarm.Close()
+	}
 	return nil
 }
 
-// failed wraps what the library or the kernel says of a connection that is gone. A deadline
-// that has passed is no such thing. A terminal that was hung up reads as its end.
+// failed wraps what the library or the kernel says of a connection that is gone.
 func (p *Port) failed(op string, err error) error {
-	if path, ok := errors.AsType[*os.PathError](err); ok {
-		err = path.Err
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%s %s: %w", op, p.lock.path, err)
-	default:
-		return drivers.Unreachable(fmt.Errorf("%s %s: %w", op, p.lock.path, err))
-	}
+	return drivers.Unreachable(fmt.Errorf("%s %s: %w", op, p.lock.path, err))
 }

@@ -29,6 +29,26 @@ type Conn interface {
 // flusher is a Conn that can throw away what came in without reading it.
 type flusher interface{ FlushInput() error }
 
+// waiter is a Conn that knows a cheaper way to wait than a timer of the Go runtime.
+type waiter interface {
+	Sleep(ctx context.Context, d time.Duration)
+}
+
+// Sleep waits for d or until ctx ends, as c does it best. It is for the goroutine that
+// reads.
+func Sleep(ctx context.Context, c Conn, d time.Duration) {
+	if s, ok := c.(waiter); ok {
+		s.Sleep(ctx, d)
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // Read reads what there is into p, waiting for the first byte until the instant until
 // (zero: no limit of its own) or the end of ctx. Running out of time, ctx's included,
 // is an error that wraps os.ErrDeadlineExceeded; a cancelled ctx is its own error.
