@@ -141,7 +141,7 @@ func (a *Agent) journalAlert(now time.Duration) []policy.Alert {
 	helps := "`journalctl -u dodai` says since when"
 	switch lower := strings.ToLower(wrong); {
 	case a.store.openErr != nil:
-		helps = "mend that, then `systemctl restart dodai`: the journal is opened at the start"
+		helps = "mend that, and the agent is started anew within a minute once nothing is under way, or at once by `systemctl restart dodai`"
 	case strings.Contains(lower, "full") || strings.Contains(lower, "no space") || strings.Contains(lower, "quota"):
 		helps = "make room in " + a.opts.StateDir
 	case strings.Contains(lower, "readonly") || strings.Contains(lower, "read-only"):

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dodai-agent/dodai"
+	"github.com/dodai-agent/dodai/agent/journal"
 )
 
 // restartFile is what an upgrade leaves in the run directory when a newer program lies
@@ -23,19 +24,21 @@ const restartFile = "restart-wanted"
 const (
 	restartLook = time.Second // how often the agent looks for it
 	maxWish     = 64          // bytes of it that are read
+	journalLook = time.Minute // how often an agent without a journal tries whether it could have one
 )
 
 // RestartStatus is a restart that waits until nothing is under way.
 type RestartStatus struct {
-	Version string  `json:"version,omitempty"` // that lies ready; empty: nobody said
+	Version string  `json:"version,omitempty"` // that lies ready; empty: nobody said, or none does
 	ForS    float64 `json:"for_s"`             // so long it has waited
 	// Until is for what it waits: "the mains are back for good".
 	Until string `json:"until"`
 }
 
-// restartWish is the wish for a restart, as the loop knows it. It is never changed.
+// restartWish is the wish for a restart. Once the loop has taken it in it is never changed.
 type restartWish struct {
 	version string
+	journal bool // it is for the journal, not for a new version
 	since   time.Duration
 	until   string // it waits; empty: it need not
 }
@@ -46,33 +49,58 @@ var errRestart = errors.New("the agent is started anew")
 // runRestart ends the agent when a restart is wanted and nothing is under way, for as long
 // as ctx lasts. What was wanted before the agent began has come with its start.
 func (a *Agent) runRestart(ctx context.Context) error {
-	if a.opts.RunDir == "" {
-		<-ctx.Done()
-		return nil
-	}
 	path := filepath.Join(a.opts.RunDir, restartFile)
-	old := a.takeWish(path)
+	var old fs.FileInfo
+	if a.opts.RunDir != "" {
+		old = a.takeWish(path)
+	}
 	ticker := time.NewTicker(restartLook)
 	defer ticker.Stop()
-	waiting := false
+	waiting, back := false, false // the journal could be opened
+	tried := a.clock()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		version, wanted := readWish(path, old)
-		if !wanted && !waiting {
+		var wish *restartWish
+		if a.opts.RunDir != "" {
+			wish = readWish(path, old)
+		}
+		if now := a.clock(); !back && now-tried >= journalLook {
+			back, tried = a.journalBack(ctx), now
+		}
+		if wish == nil && back {
+			wish = &restartWish{journal: true}
+		}
+		if wish == nil && !waiting {
 			continue
 		}
 		ready := false
-		if a.call(ctx, func() { ready = a.wishRestart(version, wanted) }) != nil {
+		if a.call(ctx, func() { ready = a.wishRestart(wish) }) != nil {
 			return nil // the agent ends anyway
 		}
-		if waiting = wanted; ready {
+		if waiting = wish != nil; ready {
 			return errRestart
 		}
 	}
+}
+
+// journalBack reports whether an agent that began without a journal could have one now. Only
+// one that is started again by a service manager may end for that.
+func (a *Agent) journalBack(ctx context.Context) bool {
+	if a.store.openErr == nil || a.opts.Watchdog == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	j, err := journal.Open(ctx, a.opts.StateDir, journal.Options{})
+	if err != nil {
+		return false
+	}
+	err = j.SaveState(ctx, keyRun, []byte("{}"))
+	return errors.Join(err, j.Close()) == nil
 }
 
 // takeWish removes the file of a wish that this start has fulfilled. It returns the file
@@ -87,53 +115,58 @@ func (a *Agent) takeWish(path string) (old fs.FileInfo) {
 	return old
 }
 
-// readWish reports whether a restart is wanted, and which version lies ready.
-func readWish(path string, old fs.FileInfo) (version string, wanted bool) {
+// readWish returns the wish at path; nil: there is none, or it is old.
+func readWish(path string, old fs.FileInfo) *restartWish {
 	info, err := os.Lstat(path)
 	if err != nil || !info.Mode().IsRegular() || old != nil && os.SameFile(info, old) && info.ModTime().Equal(old.ModTime()) {
-		return "", false
+		return nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", true // what it says is for show
+		return &restartWish{} // what it says is for show
 	}
 	defer f.Close()
 	data, _ := io.ReadAll(io.LimitReader(f, maxWish))
 	line, _, _ := bytes.Cut(data, []byte("\n"))
 	words := strings.Fields(strings.TrimPrefix(string(line), "dodai "))
 	if len(words) == 0 {
-		return "", true
+		return &restartWish{}
 	}
-	return dodai.Printable(words[0]), true
+	return &restartWish{version: dodai.Printable(words[0])}
 }
 
-// wishRestart takes a wish in, or that it is gone, and reports whether the agent may end
+// wishRestart takes a wish in, nil when it is gone, and reports whether the agent may end
 // for it now. It runs in the loop.
-func (a *Agent) wishRestart(version string, wanted bool) (ready bool) {
+func (a *Agent) wishRestart(wish *restartWish) (ready bool) {
 	l := &a.loop
-	if !wanted {
-		l.restart = nil
+	before := l.restart
+	l.restart = wish
+	if wish == nil {
 		return false
 	}
-	wish := &restartWish{version: version, since: a.clock(), until: a.underWay()}
-	if l.restart != nil {
-		wish.since = l.restart.since
-	}
-	if l.restart == nil || l.restart.until != wish.until {
-		if wish.until != "" {
-			a.log.Info("a restart waits", "version", version, "until", wish.until)
-		}
-		l.restart = wish
+	wish.since, wish.until = a.clock(), a.underWay()
+	if before != nil {
+		wish.since = before.since
 	}
 	if wish.until != "" {
+		if before == nil || before.until != wish.until {
+			a.log.Info("a restart waits", "version", wish.version, "until", wish.until)
+		}
 		return false
 	}
-	why := "the agent ends to be started anew"
-	if version != "" {
-		why += ": version " + version + " lies ready"
-	}
+	why := wish.why()
 	a.leaving.Store(&why)
 	return true
+}
+
+func (w *restartWish) why() string {
+	switch {
+	case w.journal:
+		return "the agent ends to be started anew: the journal can be opened now"
+	case w.version != "":
+		return "the agent ends to be started anew: version " + w.version + " lies ready"
+	}
+	return "the agent ends to be started anew"
 }
 
 // underWay is until when a restart would disturb something, in words; empty: it would not. What a restart

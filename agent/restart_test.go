@@ -76,14 +76,14 @@ func TestRestartWishIsTakenBack(t *testing.T) {
 	s := newSite(t)
 	st := s.step(quiet, nil)
 	st.read("u1", ups("OB", 90, 3000))
-	if st.wishRestart("", true) {
+	if st.wishRestart(&restartWish{}) {
 		t.Fatal("ready on battery")
 	}
 	st.decide()
 	if got := st.Status().Restart; got == nil || got.Version != "" {
 		t.Errorf("restart %+v, want one without a version", got)
 	}
-	st.wishRestart("", false)
+	st.wishRestart(nil)
 	st.decide()
 	if got := st.Status().Restart; got != nil {
 		t.Errorf("restart %+v after the wish was taken back", got)
@@ -144,7 +144,7 @@ func TestUnderWay(t *testing.T) {
 			if tt.until == "" && got != "" || !strings.Contains(got, tt.until) {
 				t.Errorf("waits until %q, want %q", got, tt.until)
 			}
-			if ready := st.wishRestart("2.0", true); ready != (tt.until == "") {
+			if ready := st.wishRestart(&restartWish{version: "2.0"}); ready != (tt.until == "") {
 				t.Errorf("ready %v while it waits until %q", ready, got)
 			}
 		})
@@ -163,7 +163,7 @@ func TestWishThatCannotBeRemoved(t *testing.T) {
 	if old == nil || !s.logged("cannot be removed") {
 		t.Error("nothing was said of a wish that cannot be removed")
 	}
-	if _, wanted := readWish(path, nil); wanted {
+	if readWish(path, nil) != nil {
 		t.Error("a folder is no wish")
 	}
 	if err := os.RemoveAll(path); err != nil {
@@ -174,14 +174,14 @@ func TestWishThatCannotBeRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, wanted := readWish(path, info); wanted {
+	if readWish(path, info) != nil {
 		t.Error("the wish that could not be removed counts again")
 	}
 	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if version, wanted := readWish(path, info); !wanted || version != "1" {
-		t.Errorf("a new wish: version %q, wanted %v", version, wanted)
+	if w := readWish(path, info); w == nil || w.version != "1" {
+		t.Errorf("a new wish: %+v", w)
 	}
 }
 
@@ -192,11 +192,45 @@ func TestReadWish(t *testing.T) {
 		"\x1b[2J": "\ufffd[2J", strings.Repeat("9", 1000): strings.Repeat("9", maxWish),
 	} {
 		s.wish(text)
-		if got, wanted := readWish(s.file(restartFile), nil); !wanted || got != want {
-			t.Errorf("%q: %q, %v: want %q", text, got, wanted, want)
+		if got := readWish(s.file(restartFile), nil); got == nil || got.version != want {
+			t.Errorf("%q: %+v: want %q", text, got, want)
 		}
 	}
-	if _, wanted := readWish(s.file("nothing"), nil); wanted {
+	if readWish(s.file("nothing"), nil) != nil {
 		t.Error("a wish where there is none")
+	}
+}
+
+// TestRestartForTheJournal: an agent that began without a journal ends, when nothing is under
+// way, as soon as one could be opened, where somebody starts it again; elsewhere it stays.
+func TestRestartForTheJournal(t *testing.T) {
+	for _, watched := range []bool{true, false} {
+		s := newSite(t)
+		if err := os.WriteFile(s.file("state"), nil, 0o600); err != nil { // a file in its place
+			t.Fatal(err)
+		}
+		st := s.step(quiet, func(o *Options) {
+			if watched {
+				o.Watchdog = time.Minute
+			}
+		})
+		if st.journalBack(t.Context()) {
+			t.Error("a file counts as a journal")
+		}
+		if err := os.Remove(s.file("state")); err != nil {
+			t.Fatal(err)
+		}
+		if back := st.journalBack(t.Context()); back != watched {
+			t.Errorf("with a service manager %v: ends %v", watched, back)
+		}
+	}
+	s := newSite(t)
+	st := s.step(quiet, func(o *Options) { o.Watchdog = time.Minute })
+	if st.journalBack(t.Context()) {
+		t.Error("an agent that has a journal ends for it")
+	}
+	st.read("u1", ups("OL", 100, 3600))
+	if w := (&restartWish{journal: true}); !st.wishRestart(w) || !strings.Contains(*st.leaving.Load(), "journal") {
+		t.Errorf("%+v does not end the agent, or does not say why", w)
 	}
 }

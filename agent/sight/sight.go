@@ -9,7 +9,6 @@ package sight
 import (
 	"cmp"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,18 +49,29 @@ type Host struct {
 	Sys, Dev, Proc, Run string // mount points
 	// MayOpen reports whether the daemon may open the node at path to read and write.
 	MayOpen func(path string) bool
-	// LookPath finds a program, as exec.LookPath does.
-	LookPath func(name string) (string, error)
+	// Installed reports whether there is a program of the name.
+	Installed func(name string) bool
 }
 
 // ThisHost is the machine this process runs on, with the rights it has.
 func ThisHost() Host {
 	return Host{
-		Sys: "/sys", Dev: "/dev", Proc: "/proc", Run: "/run", LookPath: exec.LookPath,
+		Sys: "/sys", Dev: "/dev", Proc: "/proc", Run: "/run", Installed: installed,
 		MayOpen: func(path string) bool {
 			return unix.Faccessat(unix.AT_FDCWD, path, unix.R_OK|unix.W_OK, unix.AT_EACCESS) == nil
 		},
 	}
+}
+
+// installed looks at the modes of files alone: this process may be in a sandbox where nothing
+// can be executed, and the tool be run by a helper outside.
+func installed(name string) bool {
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Device is one that is configured.

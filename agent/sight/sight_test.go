@@ -44,8 +44,8 @@ func (f tree) host(t *testing.T, denied ...string) Host {
 	}
 	return Host{
 		Sys: dir + "/sys", Dev: dir + "/dev", Proc: dir + "/proc", Run: dir + "/run",
-		MayOpen:  func(path string) bool { return !slices.Contains(denied, filepath.Base(path)) },
-		LookPath: func(string) (string, error) { return "", errors.New("nothing is installed") },
+		MayOpen:   func(path string) bool { return !slices.Contains(denied, filepath.Base(path)) },
+		Installed: func(string) bool { return false },
 	}
 }
 
@@ -231,11 +231,30 @@ func TestNames(t *testing.T) {
 // TestInstalled: a tool that is there is not to be installed.
 func TestInstalled(t *testing.T) {
 	h := raid("0x1000", "0x15d9").with(twoDisks).host(t)
-	h.LookPath = func(name string) (string, error) { return "/usr/sbin/" + name, nil }
+	h.Installed = func(string) bool { return true }
 	for _, s := range h.Look([]Device{{Kind: dodai.KindArrays, Driver: "md", State: state(&dodai.Reading{}, "")}}) {
 		if strings.Contains(s.Why, "not installed") || strings.Contains(s.Remedy, "install ") {
 			t.Errorf("%+v", s)
 		}
+	}
+}
+
+// TestThisHost: it can be looked at here, and what is installed is found by its mode.
+func TestThisHost(t *testing.T) {
+	h := ThisHost()
+	h.Look(nil)
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	for name, mode := range map[string]os.FileMode{"tool": 0o755, "text": 0o644} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !h.Installed("tool") || h.Installed("text") || h.Installed("there-is-no-such-program") {
+		t.Error("want the tool alone")
+	}
+	if !h.MayOpen("/dev/null") || h.MayOpen(filepath.Join(dir, "nothing")) {
+		t.Error("want /dev/null alone")
 	}
 }
 

@@ -88,7 +88,7 @@ func readDisks(disks []dodai.Disk, read map[string]bool, broken map[string]reaso
 // whyNoDisk is why none of the readers has a disk; not ok: they have not been asked yet.
 func (h Host) whyNoDisk(readers []Device) (r reason, ok bool) {
 	if len(readers) == 0 {
-		if _, err := h.LookPath("smartctl"); err != nil {
+		if !h.Installed("smartctl") {
 			return reason{"smartctl is not installed", "`apt install smartmontools`, then `systemctl restart dodai`"}, true
 		}
 		return reason{"nothing in the configuration reads it, or smartctl read no disk when the daemon started",
@@ -213,8 +213,8 @@ func (h Host) controller(dir, maker, tool string) Sighting {
 		return s
 	}
 	s.Remedy = "watch it with " + tool
-	if _, err := h.LookPath(tool); err != nil {
-		s.Why += "; " + tool + " is not installed"
+	if !h.Installed(tool) {
+		s.Why += "; " + tool + " is not installed, or not in the PATH"
 		s.Remedy = "install " + tool + " and watch it with that"
 	}
 	return s
