@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dodai-agent/dodai/agent/killpower"
 	"github.com/dodai-agent/dodai/agent/notify"
 	"github.com/dodai-agent/dodai/agent/shutdown"
@@ -35,14 +37,49 @@ var ErrUnavailable = errors.New("the helper is not available")
 type Client struct {
 	path string
 
-	mu   sync.Mutex
-	want int     // how many are kept at hand
-	idle []*link // those that are
-	open int     // those, and those that are being opened
+	mu    sync.Mutex
+	want  int     // how many are kept at hand
+	idle  []*link // those that are
+	open  int     // those, and those that are being opened
+	armed armed
+
+	last last
 }
 
 // NewClient returns a client of the helper whose socket is at path.
-func NewClient(path string) *Client { return &Client{path: path} }
+func NewClient(path string) *Client {
+	return &Client{path: path, last: last{wait: 40 * time.Second, guard: 22 * time.Second, sync: syncAll, force: shutdown.Forced}}
+}
+
+// armed is the guard that was armed last.
+type armed struct {
+	at   time.Time // when it acts
+	goal shutdown.Goal
+}
+
+// last is what this process does by itself when the helper cannot. Other than these only in tests.
+type last struct {
+	wait  time.Duration // for the helper, which is through in less when it works
+	guard time.Duration // what a guard may take for the file systems
+	sync  func()
+	force func(context.Context, shutdown.Goal, func(string)) error
+}
+
+// syncLimit is how long the file systems get that this process may not open.
+const syncLimit = 8 * time.Second
+
+// syncAll writes everything out, as far as that is quick.
+func syncAll() {
+	done := make(chan struct{})
+	go func() {
+		unix.Sync()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(syncLimit):
+	}
+}
 
 // link is one connection whose helper stands.
 type link struct {
@@ -144,7 +181,12 @@ func (c *Client) ask(ctx, abort context.Context, r *request, limit time.Duration
 	if err != nil {
 		return a, err
 	}
-	l, err := c.link(ctx)
+	start, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if abort != nil {
+		defer context.AfterFunc(abort, cancel)()
+	}
+	l, err := c.link(start)
 	if err != nil {
 		return a, err
 	}
@@ -184,29 +226,59 @@ func (l *link) cut(why context.Context) {
 
 // Arm implements shutdown.Guard.
 func (c *Client) Arm(ctx context.Context, in time.Duration, goal shutdown.Goal) error {
+	at := time.Now().Add(in)
 	_, err := c.ask(ctx, nil, &request{Op: opArm, In: in, Goal: goal}, shortLimit)
+	if err == nil {
+		c.setArmed(armed{at, goal})
+	}
 	return err
+}
+
+func (c *Client) setArmed(to armed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.armed = to
 }
 
 // Disarm implements shutdown.Guard.
 func (c *Client) Disarm(ctx context.Context) error {
+	c.setArmed(armed{})
 	_, err := c.ask(ctx, nil, &request{Op: opDisarm}, shortLimit)
 	return err
 }
 
 var _ shutdown.Guard = (*Client)(nil)
 
-// Force is what shutdown.Config wants. Where the helper cannot, this process does what it
-// may: it writes out the file systems and calls reboot(2).
+// Force is what shutdown.Config wants. Where the helper cannot, or hangs as all that comes from a
+// disk that is dead, this process does what it may: it writes out the file systems and calls
+// reboot(2).
 func (c *Client) Force(ctx context.Context, goal shutdown.Goal) error {
-	_, err := c.ask(ctx, nil, &request{Op: opForce, Goal: goal}, shutdown.ForceLimit)
+	asking, cancel := context.WithTimeout(ctx, c.last.wait)
+	defer cancel()
+	_, err := c.ask(asking, nil, &request{Op: opForce, Goal: goal}, shutdown.ForceLimit)
 	if err == nil {
 		err = errors.New("the helper says that it is done, and the machine is still up")
 	}
+	c.leaveToGuard(ctx, goal)
 	if ctx.Err() != nil {
 		return err
 	}
-	return errors.Join(err, shutdown.Forced(ctx, goal, nil))
+	c.last.sync()
+	return errors.Join(err, c.last.force(ctx, goal, nil))
+}
+
+// leaveToGuard waits for a guard that is at work: it unmounts, which this process cannot.
+func (c *Client) leaveToGuard(ctx context.Context, goal shutdown.Goal) {
+	c.mu.Lock()
+	g := c.armed
+	c.mu.Unlock()
+	if g.goal != goal || time.Until(g.at) > time.Second {
+		return
+	}
+	select {
+	case <-time.After(time.Until(g.at.Add(c.last.guard))):
+	case <-ctx.Done():
+	}
 }
 
 // Of are requests about one configuration.
@@ -243,6 +315,9 @@ func ours(env []string) []string {
 }
 
 func result(a answer, err error, t shutdown.Task) shutdown.Result {
+	if cut := t.Aborted(); cut != nil && errors.Is(err, ErrUnavailable) {
+		err = cut // before it began, or the helper hangs
+	}
 	if err != nil {
 		return shutdown.Result{Exit: -1, Err: err}
 	}

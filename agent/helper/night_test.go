@@ -1,7 +1,10 @@
 package helper
 
 import (
+	"context"
+	"errors"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/dodai-agent/dodai/agent/config"
 	"github.com/dodai-agent/dodai/agent/killpower"
+	"github.com/dodai-agent/dodai/agent/shutdown"
 	"github.com/dodai-agent/dodai/drivers"
 	"github.com/dodai-agent/dodai/drivers/all"
 )
@@ -70,5 +74,84 @@ func TestLeaveWithoutTheSecret(t *testing.T) {
 		if leave(options) == nil {
 			t.Errorf("%s: left behind", name)
 		}
+	}
+}
+
+// hung is a client of a helper that says hello, or not even that, and no more.
+func hung(t *testing.T, says string) *Client {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+			_, _ = conn.Write([]byte(says))
+		}
+	}()
+	return NewClient(l.Addr().String())
+}
+
+// TestForceOfAHelperThatHangs: its program lies on the disk that is dead. This process does what
+// it may then, and not before a guard that is at work has had its time.
+func TestForceOfAHelperThatHangs(t *testing.T) {
+	still := errors.New("still up")
+	for name, tt := range map[string]struct {
+		says  string
+		armed armed
+		least time.Duration
+	}{
+		"after its greeting":      {hello, armed{}, 0},
+		"before it":               {"", armed{}, 0},
+		"a guard is at work":      {"", armed{time.Now(), shutdown.GoalPowerOff}, time.Second},
+		"one is armed for later":  {"", armed{time.Now().Add(time.Hour), shutdown.GoalPowerOff}, 0},
+		"one for something else":  {"", armed{time.Now(), shutdown.GoalReboot}, 0},
+		"one has had all of that": {"", armed{time.Now().Add(-time.Hour), shutdown.GoalPowerOff}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := hung(t, tt.says)
+			var did []string
+			c.last = last{wait: 100 * time.Millisecond, guard: 1500 * time.Millisecond, sync: func() { did = append(did, "sync") },
+				force: func(ctx context.Context, goal shutdown.Goal, _ func(string)) error {
+					did = append(did, "force "+string(goal))
+					return errors.Join(still, ctx.Err())
+				}}
+			c.setArmed(tt.armed)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			began := time.Now()
+			err := c.Force(ctx, shutdown.GoalPowerOff)
+			if !errors.Is(err, still) || errors.Is(err, context.Canceled) || strings.Join(did, ", ") != "sync, force poweroff" {
+				t.Errorf("Force = %v after %q, want this process to sync and to force", err, did)
+			}
+			if took := time.Since(began); took < tt.least {
+				t.Errorf("forced after %v, want the guard to have %v", took, tt.least)
+			}
+		})
+	}
+}
+
+// TestCutShortBeforeItBegan: a helper that does not start does not hold up the end of a step.
+func TestCutShortBeforeItBegan(t *testing.T) {
+	due := errors.New("the battery is nearly empty")
+	for name, says := range map[string]string{"it does not start": "", "it does not answer": hello} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			abort, cut := context.WithCancelCause(t.Context())
+			time.AfterFunc(100*time.Millisecond, func() { cut(due) })
+			began := time.Now()
+			do := hung(t, says).Of([]byte("x")).Action(shutdown.Program{Args: []string{"/bin/true"}}, false)
+			res := do.Run(t.Context(), shutdown.Task{Step: "x", Timeout: time.Minute, Abort: abort})
+			if !errors.Is(res.Err, due) {
+				t.Errorf("Run = %+v, want %v", res, due)
+			}
+			if took := time.Since(began); says == "" && took > startLimit/2 {
+				t.Errorf("it took %v to be cut short", took)
+			}
+		})
 	}
 }
