@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,12 @@ func (a *Agent) runHealth(ctx context.Context) error {
 	}
 }
 
+// folder reports whether something was wrong with a folder when it was last looked at.
+func (h *health) folder(path string) bool {
+	found := h.folders.Load()
+	return found != nil && slices.ContainsFunc(*found, func(al policy.Alert) bool { return al.Device == path })
+}
+
 // folderAlerts says which of the agent's folders has no room, or takes no writing.
 func (a *Agent) folderAlerts() []policy.Alert {
 	var alerts []policy.Alert
@@ -96,6 +103,9 @@ func (a *Agent) folderAlerts() []policy.Alert {
 	} {
 		if f.path == "" {
 			continue
+		}
+		if a.health.folder(f.path) {
+			f.room += f.room / 4 // or what is written and removed in a disk that is nearly full tells it again and again
 		}
 		if wrong := folderWrong(f.path, f.room); wrong != "" {
 			alerts = append(alerts, policy.Alert{ID: alertFolder, Device: f.path, Text: f.path + " " + wrong + "; " + f.why})

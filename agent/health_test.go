@@ -118,6 +118,44 @@ func TestFullDisks(t *testing.T) {
 	}
 }
 
+// TestFolderAlertStays: a disk that is nearly full has now a little more room and now a little
+// less. The alert ends when there is clearly more.
+func TestFolderAlertStays(t *testing.T) {
+	s := newSite(t)
+	st := s.step(quiet, func(o *Options) { o.RunDir = s.disk("run", 0) })
+	for _, tt := range []struct {
+		used int // KiB of 2048
+		want bool
+	}{{900, false}, {1100, true}, {900, true}, {700, false}, {900, false}} {
+		if err := os.WriteFile(filepath.Join(st.opts.RunDir, "ballast"), make([]byte, tt.used<<10), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		found := st.folderAlerts()
+		st.health.folders.Store(&found)
+		if got := st.health.folder(st.opts.RunDir); got != tt.want {
+			t.Errorf("%d KiB used: wrong %v, want %v: %+v", tt.used, got, tt.want, found)
+		}
+	}
+}
+
+// TestNothingToKeepIsNoGoodWrite: a turn without samples says nothing of the disk.
+func TestNothingToKeepIsNoGoodWrite(t *testing.T) {
+	s := newSite(t)
+	st := s.step(quiet, nil)
+	st.read("u1", ups("OL", 100, 3600))
+	var keep keeper
+	st.store.note(errDisk)
+	st.keepDue(t.Context(), &keep)
+	if got := st.store.health(); got != "ok" {
+		t.Errorf("after samples were written: %s", got)
+	}
+	st.store.note(errDisk)
+	st.keepDue(t.Context(), &keep)
+	if st.store.works() {
+		t.Error("the journal counts as mended though nothing was written")
+	}
+}
+
 // TestDiskFillsUp: a journal that worked is full, says so within seconds, and works again as
 // soon as there is room, without a restart.
 func TestDiskFillsUp(t *testing.T) {

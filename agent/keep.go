@@ -34,11 +34,7 @@ func (a *Agent) runKeep(ctx context.Context) error {
 	var keep keeper
 	due := a.clock() + pruneFirst
 	for {
-		if err := a.store.write(ctx, func(ctx context.Context) error {
-			return a.store.journal.AppendSamples(ctx, keep.due(a.View(), a.clock())...)
-		}); err != nil && ctx.Err() == nil {
-			a.log.Debug("samples not kept", "err", err)
-		}
+		a.keepDue(ctx, &keep)
 		if now := a.clock(); now >= due {
 			a.prune(ctx)
 			due = now + pruneEvery
@@ -48,6 +44,18 @@ func (a *Agent) runKeep(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
+	}
+}
+
+// keepDue writes the samples that are due. Where none is, nothing is written that could go
+// well: the journal must not count as mended by that.
+func (a *Agent) keepDue(ctx context.Context, keep *keeper) {
+	samples := keep.due(a.View(), a.clock())
+	if len(samples) == 0 {
+		return
+	}
+	if err := a.store.write(ctx, func(ctx context.Context) error { return a.store.journal.AppendSamples(ctx, samples...) }); err != nil && ctx.Err() == nil {
+		a.log.Debug("samples not kept", "err", err)
 	}
 }
 
