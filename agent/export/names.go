@@ -52,7 +52,7 @@ const (
 	LoopLag     = "dodai_loop_lag_seconds"
 	PollLag     = "dodai_poll_lag_seconds"
 	JournalUp   = "dodai_journal_up"
-	JournalLost = "dodai_journal_lost_events"
+	JournalLost = "dodai_journal_lost_events_total"
 
 	PSUStateName    = "dodai_psu_state"
 	PSUInput        = "dodai_psu_input"

@@ -35,7 +35,7 @@ func (p *page) all() {
 	p.gauge(LoopLag, p.state.LoopLag.Seconds())
 	p.gauge(PollLag, p.state.PollLag.Seconds())
 	p.gauge(JournalUp, truth(p.state.JournalUp))
-	p.gauge(JournalLost, float64(p.state.LostEvents))
+	p.put(prometheus.CounterValue, JournalLost, float64(p.state.LostEvents))
 	for kind, n := range p.state.Unread {
 		p.gauge(Unread, float64(n), kind)
 	}
@@ -60,6 +60,10 @@ func (p *page) maintenance() {
 // gauge puts one series on the page. What would spoil the whole page is left out: the
 // same series twice, and values that are no numbers.
 func (p *page) gauge(name string, v float64, labels ...string) {
+	p.put(prometheus.GaugeValue, name, v, labels...)
+}
+
+func (p *page) put(kind prometheus.ValueType, name string, v float64, labels ...string) {
 	for i, l := range labels {
 		labels[i] = clean(l)
 	}
@@ -68,7 +72,7 @@ func (p *page) gauge(name string, v float64, labels ...string) {
 		return
 	}
 	p.seen[key] = true
-	p.ch <- prometheus.MustNewConstMetric(descs[name], prometheus.GaugeValue, v, labels...)
+	p.ch <- prometheus.MustNewConstMetric(descs[name], kind, v, labels...)
 }
 
 // optional puts a value on the page unless it is nil.
