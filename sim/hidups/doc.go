@@ -10,5 +10,5 @@
 //
 // Sources: USB-IF, "Device Class Definition for HID" 1.11 and "Usage Tables for HID Power
 // Devices" 1.1; the network protocol description of usbredir; linux/uhid.h. Quirks are
-// those reported of real units in the issue threads of Network UPS Tools.
+// those that users reported of real units to Network UPS Tools.
 package hidups

@@ -6,8 +6,8 @@
 // and cables misbehave. It shares no code with the driver that reads it.
 //
 // Source: Megatec protocol information; the four answers to an unknown command and the
-// stuck bits are those reported of real units in the manual page of nutdrv_qx and in the
-// issue threads of Network UPS Tools.
+// stuck bits are those reported of real units in the manual page of nutdrv_qx and by
+// users of Network UPS Tools.
 package megatec
 
 import (
