@@ -175,6 +175,9 @@ func TestOnlyWhatTheConfigurationSays(t *testing.T) {
 		t.Error("a hook that is not there was run")
 	}
 	e := dodai.Event{Name: dodai.EventMainsLost, Device: "u1", Fields: map[string]any{"took_s": 90 * time.Second}}
+	if out, err := o.Hook(t.Context(), notify.Command{Event: dodai.Event{Name: "--output=/etc/passwd"}, Timeout: 5 * time.Second}); err == nil {
+		t.Errorf("a hook was run for an event that it does not ask for: %q", out)
+	}
 	out, err := o.Hook(t.Context(), notify.Command{Args: []string{"/bin/rm"}, Event: e, Timeout: 5 * time.Second})
 	if out != "mains_lost u1 90" || err != nil {
 		t.Errorf("Hook = %q, %v", out, err)

@@ -305,6 +305,9 @@ func (s Server) hook(abort context.Context, r *request) (answer, error) {
 		return answer{}, fmt.Errorf("hook %d, and the configuration has %d", r.Hook, len(cfg.Hooks))
 	}
 	h := cfg.Hooks[r.Hook]
+	if !slices.Contains(h.On, r.Event.Name) {
+		return answer{}, fmt.Errorf("hook %d does not ask for event %.80q", r.Hook, r.Event.Name)
+	}
 	args, vars := notify.Expanded(h.Command, *r.Event)
 	r.Env = vars
 	user := h.User
