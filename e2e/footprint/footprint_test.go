@@ -162,6 +162,10 @@ type cost struct {
 	goroutines            int
 }
 
+// rounding is how much more CPU than there was may have been counted, in seconds an hour: the
+// kernel tells each of the four times that are added up in whole ticks.
+func (c cost) rounding() float64 { return 4.0 / ticks / c.took.Hours() }
+
 // measure watches for so long, and scales what was used to an hour. The start counts
 // apart: it happens once.
 func measure(t testing.TB, d *daemon, long time.Duration) cost {
@@ -253,7 +257,7 @@ func TestFootprint(t *testing.T) {
 	if c.rss > rssLimit {
 		t.Errorf("VmRSS is %d bytes, want at most %d", c.rss, rssLimit)
 	}
-	if c.cpu > cpuLimit {
-		t.Errorf("CPU is %.2f s/h, want at most %.1f", c.cpu, cpuLimit)
+	if c.cpu-c.rounding() > cpuLimit {
+		t.Errorf("CPU is %.2f s/h, %.2f of it may be rounding, want at most %.1f", c.cpu, c.rounding(), cpuLimit)
 	}
 }
