@@ -3,6 +3,7 @@ package journal
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,13 +12,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/e2e/peer"
 )
 
@@ -27,14 +28,14 @@ import (
 // Each child goes on with what the last cut of the one before has left.
 func TestPowerCutAtAnyInstant(t *testing.T) {
 	strace := peer.Need(t, "strace")
-	children, cuts := 4, 40
+	children, cuts := 3, 40
 	if testing.Short() {
 		children, cuts = 2, 10
 	}
 	random := rand.New(rand.NewPCG(rand.Uint64(), 1))
 	left, acknowledged, checkpoints, lied := map[string][]byte{}, []int(nil), 0, 0
 	for range children {
-		calls := traceAppends(t, strace, left, acknowledged, 120)
+		calls := traceAppends(t, strace, left, acknowledged, 150) // SQLite makes a checkpoint after 1000 frames, 8 a row
 		if calls == nil {
 			t.Skip("strace cannot trace here")
 		}
@@ -55,14 +56,81 @@ func TestPowerCutAtAnyInstant(t *testing.T) {
 			}
 		}
 	}
-	if checkpoints == 0 {
-		t.Error("no checkpoint was among what was cut: let the children append more")
+	if checkpoints < 10 {
+		t.Errorf("%d pages were written at checkpoints, which are to be cut, too: let the children append more", checkpoints)
 	}
 	if lied == 0 {
 		t.Error("a disk that forgets what was synced has lost nothing: this test finds nothing")
 	}
 	t.Logf("%d cuts, %d rows acknowledged before the last; of %d cuts of a disk that lies about its syncs %d lost something",
 		children*cuts, len(acknowledged), children*(cuts/4), lied)
+}
+
+// TestPowerCutInAReplacement: a corrupt database is being replaced when the power goes. At the
+// next start it is replaced or in order, and knows what the corrupt one still knew.
+func TestPowerCutInAReplacement(t *testing.T) {
+	strace := peer.Need(t, "strace")
+	cuts := 150
+	if testing.Short() {
+		cuts = 30
+	}
+	base := t.TempDir()
+	fill(t, base)
+	j := open(t, base)
+	if err := j.SaveState(t.Context(), "no_return", []byte("passed for good")); err != nil { // which the WAL alone has
+		t.Fatal(err)
+	}
+	before := map[string][]byte{}
+	for _, suffix := range []string{"", "-wal"} {
+		data, err := os.ReadFile(filepath.Join(base, fileName+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[fileName+suffix] = data
+	}
+	db := before[fileName] // its last page is one of events
+	copy(db[len(db)-4096:], strings.Repeat("\xa5garbage", 512))
+	calls := traceAppends(t, strace, before, nil, 3)
+	if calls == nil {
+		t.Skip("strace cannot trace here")
+	}
+	last := slices.IndexFunc(calls, func(c diskCall) bool { return c.what == "ack" }) + 1
+	random := rand.New(rand.NewPCG(rand.Uint64(), 4))
+	for n := range cuts {
+		at := n * last / cuts // each instant until the first row
+		files, acks := cut(before, calls[:at], random, false)
+		if err := afterReplacement(t, files, acks); err != nil {
+			t.Errorf("cut after system call %d of %d, left are %q: %v", at, last, slices.Sorted(maps.Keys(files)), err)
+		}
+	}
+}
+
+func afterReplacement(t *testing.T, files map[string][]byte, acknowledged []int) error {
+	t.Helper()
+	dir := memoryDir(t)
+	defer os.RemoveAll(dir)
+	writeCut(t, dir, files)
+	j, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	if v, _, err := j.LoadState(t.Context(), "no_return"); string(v) != "passed for good" {
+		return fmt.Errorf("state %q, %v: want it carried over", v, err)
+	}
+	if d, err := j.Durations(t.Context(), "vms"); err != nil || len(d) != 1 {
+		return fmt.Errorf("durations %v, %v: want the one that there was", d, err)
+	}
+	told, err := j.Events(t.Context(), Query{Names: []dodai.EventName{dodai.EventJournalRecovered}})
+	if err != nil || len(told) == 0 {
+		return fmt.Errorf("the replacement is not told: %v, %v", told, err)
+	}
+	got, err := j.Events(t.Context(), Query{Names: []dodai.EventName{dodai.EventStepFinished}})
+	if err != nil || len(got) < len(acknowledged) {
+		return fmt.Errorf("%d rows, %v: %d were acknowledged", len(got), err, len(acknowledged))
+	}
+	integrity(t, dir)
+	return nil
 }
 
 // countCalls counts the writes to a file.
@@ -78,9 +146,10 @@ func countCalls(calls []diskCall, name string) int {
 
 // diskCall is a system call that changes what is on a disk, or is about to.
 type diskCall struct {
-	what string // create, write, resize, remove, sync, syncdir, ack
+	what string // create, write, resize, remove, rename, sync, syncdir, ack
 	name string
-	off  int64 // of a write, or the size, or the number acknowledged
+	to   string // of a rename
+	off  int64  // of a write, or the size, or the number acknowledged
 	data []byte
 	from int // for syncs: the call's index when it began; what came later it need not have covered
 }
@@ -93,63 +162,58 @@ type change struct {
 
 // cutFile is a file on a disk that forgets.
 type cutFile struct {
-	durable        []byte
-	named, removed bool // its name is durable; it was removed, which is not
-	pending        []change
+	durable []byte
+	pending []change
 }
 
 // cut plays calls onto the files that were there before, and returns what is left of them
 // when the power goes after the last, and the rows acknowledged by then. A disk that lies
-// takes no notice of syncs.
+// takes no notice of syncs of files. Names change in the order of the calls, as every
+// journalling file system has it; which was the last is open until the folder is synced.
 func cut(before map[string][]byte, calls []diskCall, random *rand.Rand, lies bool) (left map[string][]byte, acks []int) {
-	files := map[string]*cutFile{}
+	names := map[string]*cutFile{} // durable ones
 	for name, b := range before {
-		files[name] = &cutFile{durable: slices.Clone(b), named: true}
+		names[name] = &cutFile{durable: slices.Clone(b)}
 	}
+	now, renames := maps.Clone(names), []map[string]*cutFile(nil) // the folder after each change
 	for i, c := range calls {
-		f := files[c.name]
+		f := now[c.name]
 		switch c.what {
-		case "create":
-			if f == nil || f.removed {
-				files[c.name] = &cutFile{}
+		case "create", "remove", "rename":
+			if f == nil && c.what == "create" {
+				f = &cutFile{}
+			} else if f == nil || c.what == "create" {
+				continue // there already, or never was
 			}
+			now = maps.Clone(now)
+			delete(now, c.name)
+			if c.what != "remove" {
+				now[cmp.Or(c.to, c.name)] = f
+			}
+			renames = append(renames, now)
 		case "write", "resize":
 			if f != nil {
 				f.pending = append(f.pending, change{i, c})
-			}
-		case "remove":
-			if f != nil {
-				f.removed = true
 			}
 		case "sync":
 			if f != nil && !lies {
 				f.sync(c.from)
 			}
 		case "syncdir":
-			syncNames(files)
+			names, renames = now, nil
 		case "ack":
 			acks = append(acks, int(c.off))
 		}
 	}
 	keep := []float64{0, 0.5, 0.9, 1}[random.IntN(4)] // of what is pending
+	if n := random.IntN(len(renames) + 1); n > 0 {
+		names = renames[n-1]
+	}
 	left = map[string][]byte{}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		f := files[name]
-		if !f.named && random.Float64() >= keep || f.removed && random.Float64() < keep {
-			continue
-		}
-		left[name] = f.torn(random, keep)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		left[name] = names[name].torn(random, keep)
 	}
 	return left, acks
-}
-
-func syncNames(files map[string]*cutFile) {
-	for name, f := range files {
-		if f.removed {
-			delete(files, name)
-		}
-		f.named = true
-	}
 }
 
 // sync makes durable what was written before the call that began at from.
@@ -270,7 +334,7 @@ func traceAppends(t *testing.T, strace string, left map[string][]byte, acknowled
 		first = acknowledged[n-1] + 2 // the one in between may be there, or not
 	}
 	cmd := child(t, "append", dir, "JOURNAL_FIRST="+strconv.Itoa(first))
-	cmd.Args = append([]string{strace, "-f", "-y", "-xx", "-s", "70000", "-e", "trace=?open,openat,pwrite64,write,fsync,fdatasync,ftruncate,?unlink,unlinkat",
+	cmd.Args = append([]string{strace, "-f", "-y", "-xx", "-s", "70000", "-e", "trace=?open,openat,pwrite64,write,fsync,fdatasync,ftruncate,?unlink,unlinkat,?rename,renameat,renameat2",
 		"-o", trace, cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = strace
 	cmd.SysProcAttr.Setpgid = true
@@ -297,14 +361,10 @@ func traceAppends(t *testing.T, strace string, left map[string][]byte, acknowled
 	return calls
 }
 
-var (
-	callLine  = regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()(.*)$`)
-	fdPath    = regexp.MustCompile(`^\d+<((?:\\x[0-9a-f]{2})*)>`)
-	quotedHex = regexp.MustCompile(`"((?:\\x[0-9a-f]{2})*)"`)
-)
-
 // parseTrace reads what strace has written about the files below dir and the numbers on
-// standard output.
+// standard output. A line is "thread call(arguments) = result"; of a call during which another
+// thread came to speak there are two, the first ending in "<unfinished ...>", the second
+// beginning with "<... call resumed>".
 func parseTrace(t *testing.T, r io.Reader, dir string) []diskCall {
 	t.Helper()
 	var calls []diskCall
@@ -312,18 +372,19 @@ func parseTrace(t *testing.T, r io.Reader, dir string) []diskCall {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
-		m := callLine.FindStringSubmatch(scanner.Text())
-		if m == nil {
-			continue
-		}
-		thread, name, args := m[1], m[2], m[3]
-		unfinished := strings.HasSuffix(args, "<unfinished ...>")
-		if strings.Contains(scanner.Text(), " resumed>") {
-			if c, ok := syncing[thread]; ok && strings.HasSuffix(args, "= 0") {
+		thread, line, _ := strings.Cut(scanner.Text(), " ")
+		line = strings.TrimLeft(line, " ")
+		unfinished, well := strings.HasSuffix(line, "<unfinished ...>"), strings.HasSuffix(line, " = 0")
+		if strings.HasPrefix(line, "<... ") {
+			if c, ok := syncing[thread]; ok && well {
 				calls = append(calls, c)
 			}
 			delete(syncing, thread)
 			continue
+		}
+		name, args, ok := strings.Cut(line, "(")
+		if !ok || !unfinished && !strings.Contains(args, " = ") {
+			continue // a signal, or strace was killed while it wrote this
 		}
 		c, ok := parseCall(t, name, args, dir)
 		if !ok {
@@ -333,7 +394,7 @@ func parseTrace(t *testing.T, r io.Reader, dir string) []diskCall {
 		switch sync := c.what == "sync" || c.what == "syncdir"; {
 		case sync && unfinished:
 			syncing[thread] = c
-		case sync && !strings.HasSuffix(args, "= 0"):
+		case (sync || c.what == "rename") && !well: // it failed
 		default:
 			calls = append(calls, c)
 		}
@@ -347,15 +408,16 @@ func parseTrace(t *testing.T, r io.Reader, dir string) []diskCall {
 // parseCall reads one call's arguments; ok is false where it is about something else.
 func parseCall(t *testing.T, name, args, dir string) (c diskCall, ok bool) {
 	t.Helper()
-	path, quoted := "", quotedHex.FindStringSubmatch(args)
-	if m := fdPath.FindStringSubmatch(args); m != nil {
-		path = string(unhex(t, m[1]))
+	path, quoted := "", strings.Split(args, `"`) // all between quotes is hex
+	if fd, rest, is := strings.Cut(args, "<"); is && strings.Trim(fd, "0123456789") == "" {
+		path, _, _ = strings.Cut(rest, ">")
+		path = string(unhex(t, path))
 	}
 	var data []byte
-	if quoted != nil {
+	if len(quoted) >= 3 {
 		data = unhex(t, quoted[1])
 	}
-	if slices.Contains([]string{"open", "openat", "unlink", "unlinkat"}, name) {
+	if slices.Contains([]string{"open", "openat", "unlink", "unlinkat", "rename", "renameat", "renameat2"}, name) {
 		path = string(data)
 	}
 	if name == "write" && strings.HasPrefix(path, "pipe:") {
@@ -369,19 +431,24 @@ func parseCall(t *testing.T, name, args, dir string) (c diskCall, ok bool) {
 	if filepath.Dir(path) != dir || !strings.HasPrefix(c.name, fileName) || strings.HasSuffix(c.name, "-shm") {
 		return diskCall{}, false
 	}
+	ok = true
 	switch name {
 	case "open", "openat":
 		c.what, ok = "create", strings.Contains(args, "O_CREAT")
 	case "unlink", "unlinkat":
-		c.what, ok = "remove", true
+		c.what = "remove"
+	case "rename", "renameat", "renameat2":
+		if ok = len(quoted) >= 5; ok {
+			c.what, c.to = "rename", filepath.Base(string(unhex(t, quoted[3])))
+		}
 	case "fsync", "fdatasync":
-		c.what, ok = "sync", true
+		c.what = "sync"
 	case "pwrite64":
-		c.what, c.data, ok = "write", data, true
-		c.off = number(t, args, 3)
+		c.what, c.data, c.off = "write", data, number(t, args, 3)
 	case "ftruncate":
-		c.what, ok = "resize", true
-		c.off = number(t, args, 1)
+		c.what, c.off = "resize", number(t, args, 1)
+	default:
+		ok = false
 	}
 	return c, ok
 }
@@ -400,11 +467,14 @@ func number(t *testing.T, args string, which int) int64 {
 	return n
 }
 
+// unhex reads \x41\x42.
 func unhex(t *testing.T, s string) []byte {
 	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(s, `\x`, ""))
-	if err != nil {
-		t.Fatal(err)
+	b := make([]byte, len(s)/4)
+	for i := range b {
+		if _, err := hex.Decode(b[i:i+1], []byte(s[4*i+2:4*i+4])); err != nil {
+			t.Fatalf("%.100s: %v", s[4*i:], err)
+		}
 	}
 	return b
 }

@@ -24,6 +24,7 @@ var (
 	ErrClosed   = errors.New("journal is closed")                 // Close was called
 	ErrReadOnly = errors.New("journal was opened for reading")    // a write through OpenReader
 	errVanished = errors.New("database file removed or replaced") // under our feet
+	errCutOff   = errors.New("a replacement was cut off")         // by a power cut or a kill
 )
 
 const fileName = "journal.db"
@@ -243,12 +244,18 @@ func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
 	}
 }
 
-// openOrReplace opens the database, and starts a new one when it is corrupt.
+// openOrReplace opens the database, and starts a new one when it is corrupt. Where that was
+// begun before and cut off, it is gone on with.
 func (j *Journal) openOrReplace(ctx context.Context) error {
 	st, err := await(ctx, func() (*store, error) { return openStore(ctx, j.path) })
 	if err == nil {
-		j.store.Store(st)
-		return nil
+		moved := lastMoved(j.path)
+		if moved == "" || !st.untouched(ctx) {
+			j.store.Store(st)
+			return nil
+		}
+		_, err = await(ctx, func() (struct{}, error) { return struct{}{}, j.resume(ctx, moved, st) })
+		return err
 	}
 	if !isCorrupt(err) {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -44,6 +45,17 @@ func (j *Journal) replace(ctx context.Context, cause error, old *store) error {
 	return j.finish(ctx)
 }
 
+// resume goes on with a replacement that was cut off when the old database had been moved
+// aside and the new one, fresh, had not taken over yet what was kept. Without this a power
+// cut in these milliseconds would make the agent forget an outage.
+func (j *Journal) resume(ctx context.Context, moved string, fresh *store) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replaceTime)
+	defer cancel()
+	fresh.close()
+	j.pending = &replacement{cause: errCutOff, moved: moved}
+	return j.finish(ctx)
+}
+
 // finish goes on with the pending replacement from where it stands.
 func (j *Journal) finish(ctx context.Context) error {
 	r := j.pending
@@ -53,11 +65,11 @@ func (j *Journal) finish(ctx context.Context) error {
 			return fmt.Errorf("%w; move it aside: %w", r.cause, err)
 		}
 		r.moved = moved
-		if len(r.kept.states)+len(r.kept.durations) == 0 {
-			src := openDB(moved, 1, "mode=ro")
-			r.kept = salvage(ctx, src)
-			src.Close()
-		}
+	}
+	if len(r.kept.states)+len(r.kept.durations) == 0 {
+		src := openDB(r.moved, 1, "mode=ro")
+		r.kept = salvage(ctx, src)
+		src.Close()
 	}
 	st, err := openStore(ctx, j.path)
 	if err != nil {
@@ -104,16 +116,31 @@ func moveAside(path string, now time.Time) (string, error) {
 }
 
 func dropOldest(path string) {
-	names, _ := filepath.Glob(path + ".corrupt-*Z*")
-	names = slices.DeleteFunc(names, func(n string) bool {
-		return len(n) > 4 && (n[len(n)-4:] == "-wal" || n[len(n)-4:] == "-shm")
-	})
-	slices.Sort(names)
+	names := movedAside(path)
 	for i := range len(names) - keepCorrupt {
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			os.Remove(names[i] + suffix)
 		}
 	}
+}
+
+// movedAside are the databases moved aside, the oldest first.
+func movedAside(path string) []string {
+	names, _ := filepath.Glob(path + ".corrupt-*Z*")
+	names = slices.DeleteFunc(names, func(n string) bool {
+		return strings.HasSuffix(n, "-wal") || strings.HasSuffix(n, "-shm")
+	})
+	slices.Sort(names)
+	return names
+}
+
+// lastMoved is the database moved aside last; empty: none was.
+func lastMoved(path string) string {
+	names := movedAside(path)
+	if len(names) == 0 {
+		return ""
+	}
+	return names[len(names)-1]
 }
 
 // salvaged is what must not be lost if it can be helped: what decisions remember, and

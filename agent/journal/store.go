@@ -129,6 +129,14 @@ func probe(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// untouched reports whether nothing was ever written to the database, not even that it takes
+// the place of another.
+func (st *store) untouched(ctx context.Context) bool {
+	var rows int
+	err := st.writer.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM sqlite_sequence) + (SELECT count(*) FROM state)").Scan(&rows)
+	return err == nil && rows == 0
+}
+
 // transact runs fn in one transaction and commits it.
 func (st *store) transact(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
 	tx, err := st.writer.BeginTx(ctx, nil)
