@@ -226,10 +226,14 @@ func TestWayBack(t *testing.T) {
 	// Before the state is written; before the network UPSes are told; between; during the
 	// late command; before, at and after the cuts; and at the end of everything.
 	instants := []time.Duration{59, 61, 79, 80, 81, 90, 94, 95, 96, 97, 98, 100, 103, 107, 120, 140, 150, 154, 155, 156, 157, 160, 170, 200, 300, 360, 1200, 3600}
+	parts := []time.Duration{0, 300 * time.Millisecond, 700 * time.Millisecond}
+	if testing.Short() {
+		parts = parts[:1]
+	}
 	for name, o := range tests {
 		t.Run(name, func(t *testing.T) {
 			for _, s := range instants {
-				for _, part := range []time.Duration{0, 300 * time.Millisecond, 700 * time.Millisecond} {
+				for _, part := range parts {
 					back := s*time.Second + part
 					var got story
 					synctest.Test(t, func(*testing.T) { got = o.play(back) })
