@@ -35,46 +35,45 @@ func TestMainsBack(t *testing.T) {
 	m.Settle()
 	m.Must("systemctl", "enable", "--now", "postgresql.service")
 
-	t.Run("before the point of no return", func(t *testing.T) { mainsBackInTime(t, m, u) })
-	for _, tt := range []struct {
-		name string
-		when string // console line at which the mains come back; empty: when the UPS is told to cut
+	mainsBackInTime(m, u)
+	for _, back := range []struct {
+		when string // line of the console at which the mains come back; empty: when the UPS is told to cut
 		ends string
 	}{
-		{"while a late step runs", `event=step_started .*slow`, lineRestart},
-		{"after the power-off was asked for", `event=power_off`, lineRestart},
-		{"while services are stopped", `Stopped target multi-user.target`, lineRestart},
-		{"after the UPS was told to cut its output", "", lineDown},
+		{`event=step_started .*slow`, lineRestart},
+		{`event=power_off`, lineRestart},
+		{`Stopped target multi-user.target`, lineRestart},
+		{"", lineDown},
 	} {
-		t.Run(tt.name, func(t *testing.T) { mainsBackTooLate(t, m, u, tt.when, tt.ends) })
+		mainsBackTooLate(m, u, back.when, back.ends)
 	}
 	m.PowerOff()
 }
 
 // configure takes a plan over and waits until the agent reads the UPS.
-func configure(t *testing.T, m *Machine, plan string) {
-	t.Helper()
+func configure(m *Machine, plan string) {
+	m.t.Helper()
 	m.Write("/etc/dodai/dodai.yaml", "mode: armed\nups: [{name: rack, driver: megatec, port: /dev/ttyS1, killpower: true}]\n"+
 		"shutdown:\n  need: 60s\n  reserve: 30s\n"+plan)
 	m.Shell("dodai check; systemctl restart dodai.service")
-	ready(t, m)
+	ready(m)
 }
 
 // ready waits until everything that is to run does.
-func ready(t *testing.T, m *Machine) {
-	t.Helper()
+func ready(m *Machine) {
+	m.t.Helper()
 	m.Eventually("the database is up", "pg_lsclusters | grep -q online", m.Limit(time.Minute))
 	m.Eventually("the agent reads the UPS", "dodai status | grep -Eq '^rack .*healthy'", m.Limit(time.Minute))
 }
 
 // drain takes the mains away, and the battery's charge when that is believed at once.
-func drain(t *testing.T, m *Machine, u *SerialUPS) {
-	t.Helper()
+func drain(m *Machine, u *SerialUPS) {
+	m.t.Helper()
 	mark := m.Console.Mark()
 	u.SetMains(false)
-	m.Console.Wait(t, lineLost, mark, m.Limit(30*time.Second), m.Off())
+	m.Console.Wait(m.t, lineLost, mark, m.Limit(30*time.Second), m.Off())
 	u.SetBatteryLow(new(true))
-	m.Console.Wait(t, `event=shutdown_started`, mark, m.Limit(30*time.Second), m.Off())
+	m.Console.Wait(m.t, `event=shutdown_started`, mark, m.Limit(30*time.Second), m.Off())
 }
 
 func giveBack(u *SerialUPS) {
@@ -82,84 +81,88 @@ func giveBack(u *SerialUPS) {
 	u.SetBatteryLow(nil)
 }
 
-func mainsBackInTime(t *testing.T, m *Machine, u *SerialUPS) {
-	configure(t, m, planWithReturn)
+// mainsBackInTime: the mains return before the point of no return, and the machine never goes off.
+func mainsBackInTime(m *Machine, u *SerialUPS) {
+	m.t.Helper()
+	configure(m, planWithReturn)
 	mark := m.Console.Mark()
 	u.SetMains(false)
-	m.Console.Wait(t, lineLost, mark, m.Limit(30*time.Second), m.Off())
+	m.Console.Wait(m.t, lineLost, mark, m.Limit(30*time.Second), m.Off())
 	u.SetBatteryLow(new(true))
-	m.Console.Wait(t, `event=step_started .*slow`, mark, m.Limit(time.Minute), m.Off())
-	m.Shell("! pg_lsclusters | grep -q online")
+	m.Console.Wait(m.t, `event=step_started .*slow`, mark, m.Limit(time.Minute), m.Off())
+	m.Shell("test $(pg_lsclusters | grep -c online) = 0") // the step before has not ended before the server has
 	giveBack(u)
-	m.Console.Wait(t, `event=shutdown_cancelled`, mark, m.Limit(2*time.Minute), m.Off())
-	ready(t, m)
+	m.Console.Wait(m.t, `event=shutdown_cancelled`, mark, m.Limit(2*time.Minute), m.Off())
+	ready(m)
 	if !m.Running() {
-		t.Fatal("the machine is off although the mains came back in time")
+		m.t.Fatal("the machine is off although the mains came back in time")
 	}
 	if _, off := m.Console.Find(`event=power_off`, mark); off {
-		t.Error("the power-off was asked for although the mains came back in time")
+		m.t.Error("the power-off was asked for although the mains came back in time")
 	}
 }
 
-func mainsBackTooLate(t *testing.T, m *Machine, u *SerialUPS, when, ends string) {
-	configure(t, m, planWithout)
+// mainsBackTooLate: the mains return behind it, and the machine comes back by itself.
+func mainsBackTooLate(m *Machine, u *SerialUPS, when, ends string) {
+	m.t.Helper()
+	configure(m, planWithout)
 	mark, begin := m.Console.Mark(), time.Now()
-	drain(t, m, u)
+	drain(m, u)
 	if when == "" {
-		toldToCut(t, m, u, begin)
+		toldToCut(m, u, begin)
 	} else {
-		m.Console.Wait(t, when, mark, m.Limit(2*time.Minute), m.Off())
+		m.Console.Wait(m.t, when, mark, m.Limit(2*time.Minute), m.Off())
 	}
 	giveBack(u)
 	back := time.Now()
 	e := m.Wait(m.Limit(3 * time.Minute))
-	t.Logf("%.1f s after the mains were back the machine is off", e.At.Sub(back).Seconds())
+	m.t.Logf("mains back at %q: the machine is off %.1f s later", when, e.At.Sub(back).Seconds())
 	if _, ok := m.Console.Find(ends, mark); !ok {
-		t.Errorf("the machine did not end with %q", ends)
+		m.t.Errorf("mains back at %q: the machine did not end with %q", when, ends)
 	}
-	powerOn(t, m, u, mark)
-	ready(t, m)
-	checkBackUp(t, m)
+	powerOn(m, u, mark)
+	ready(m)
+	checkBackUp(m)
 }
 
 // toldToCut waits until the UPS has been told to cut its output.
-func toldToCut(t *testing.T, m *Machine, u *SerialUPS, begin time.Time) {
-	t.Helper()
+func toldToCut(m *Machine, u *SerialUPS, begin time.Time) {
+	m.t.Helper()
 	for deadline := time.Now().Add(m.Limit(2 * time.Minute)); ; time.Sleep(10 * time.Millisecond) {
 		if slices.ContainsFunc(u.Queries(begin), func(q Query) bool { return strings.HasPrefix(q.Text, "S") }) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the UPS was not told to cut its output")
+			m.t.Fatal("the UPS was not told to cut its output")
 		}
 	}
 }
 
 // powerOn does what makes a real machine start: it does so itself after a reboot, and
 // when power returns to it; one that is off stays so as long as its power does not go away.
-func powerOn(t *testing.T, m *Machine, u *SerialUPS, mark int) {
-	t.Helper()
+func powerOn(m *Machine, u *SerialUPS, mark int) {
+	m.t.Helper()
 	if _, restarts := m.Console.Find(lineRestart, mark); !restarts {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Minute)
 		defer cancel()
 		if err := u.WaitOutput(ctx, false); err != nil {
-			t.Fatalf("the machine is off, its UPS does not cut the output, and nobody switches it on again: %v", err)
+			m.t.Fatalf("the machine is off, its UPS does not cut the output, and nobody switches it on again: %v", err)
 		}
 		if err := u.WaitOutput(ctx, true); err != nil {
-			t.Fatal(err)
+			m.t.Fatal(err)
 		}
 	}
 	m.Boot()
 }
 
 // checkBackUp: the last shutdown was told, and the agent does not go on with it.
-func checkBackUp(t *testing.T, m *Machine) {
-	t.Helper()
+func checkBackUp(m *Machine) {
+	m.t.Helper()
 	s := status(m)
 	if s.Shutdown != nil || s.State == "shutting down" {
-		t.Errorf("after the boot the agent is in a shutdown: %s, %+v", s.State, s.Shutdown)
+		m.t.Errorf("after the boot the agent is in a shutdown: %s, %+v", s.State, s.Shutdown)
 	}
 	if all := events(m); !slices.ContainsFunc(all, func(e dodai.Event) bool { return e.Name == dodai.EventPowerOff }) {
-		t.Error("the events do not tell of the power-off")
+		m.t.Error("the events do not tell of the power-off")
 	}
 }

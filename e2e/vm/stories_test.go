@@ -36,7 +36,7 @@ func TestStories(t *testing.T) {
 	arm(m)
 	var all []outage
 	for n := stories(t); ; m.Boot() {
-		ready(t, m)
+		ready(m)
 		u.SetBatteryLow(new(false))
 		m.Settle()
 		o := pullThePlug(m, u)
