@@ -2,6 +2,7 @@ package vm
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -78,7 +79,10 @@ type cutRig struct {
 	mains  bool
 	before *policyFound // the policy's memory as the cut before left it
 	began  time.Time    // of the present boot
-	bootID string       // of the present boot, or the one that was cut last
+	told   []stamped    // in the boot that was cut last
+	cutAt  time.Time
+	clock  time.Duration // how far the machine's wall clock is ahead
+	bootID string        // of the present boot, or the one that was cut last
 	tally  tally
 }
 
@@ -98,15 +102,18 @@ type policyFound struct {
 	At     time.Duration `json:"at"`
 	Wall   time.Time     `json:"wall"`
 	Memory policy.Memory `json:"memory"`
+
+	told time.Time // on the test's clock: when it was known to be saved, or the cut
 }
 
-// since is the wall time since which the UPS is on battery; ok is false where it is not.
-func (p *policyFound) since() (at time.Time, ok bool) {
+// onBattery is how long the UPS has been on battery at an instant of the test's clock; ok is
+// false where it was not when the memory was saved.
+func (p *policyFound) onBattery(now time.Time) (d time.Duration, ok bool) {
 	if p == nil {
-		return time.Time{}, false
+		return 0, false
 	}
 	u := p.Memory.UPS["u1"]
-	return p.Wall.Add(u.OnBattery.At - p.At), u.OnBattery.Set && u.Line == policy.LineAbsent
+	return now.Sub(p.told) + p.At - u.OnBattery.At, u.OnBattery.Set && u.Line == policy.LineAbsent
 }
 
 // TestPowerCuts cuts the power of a machine with a volatile disk cache at random instants
@@ -131,15 +138,14 @@ func TestPowerCuts(t *testing.T) {
 	}
 	t.Logf("DODAI_SEED=%d DODAI_CUTS=%d", seed, cuts)
 	r := newCutRig(t, seed)
-	defer func() {
-		os.WriteFile(filepath.Join(t.ArtifactDir(), "console.log"), []byte(r.m.Console.Tail(1<<20)), 0o644)
-	}()
-	for n := range cuts {
+	console := filepath.Join(t.ArtifactDir(), "console.log")
+	for n := range cuts + 1 { // the last one is there to look back
 		r.boot(n)
 		r.cut(n)
+		if err := os.WriteFile(console, []byte(r.m.Console.Tail(1<<20)), 0o644); err != nil {
+			t.Error(err)
+		}
 	}
-	r.boot(cuts)
-	r.cut(cuts)
 	r.report()
 }
 
@@ -203,6 +209,12 @@ func (r *cutRig) look(found []ledger.Entry) {
 			if err := json.Unmarshal([]byte(e.Text), r.before); err != nil {
 				r.t.Errorf("the policy's memory: %v", err)
 			}
+			r.before.told = r.cutAt
+			for _, s := range r.told {
+				if s.Kind == ledger.State && s.Key == e.Key && s.At == e.At {
+					r.before.told = s.at
+				}
+			}
 		case e.Kind == ledger.State && e.Key == "shutdown" && e.Text != "null":
 			r.tally.down += r.ofLastBoot(e)
 		case e.Kind == ledger.State && e.Key == "power_off" && e.Text != "null":
@@ -214,7 +226,7 @@ func (r *cutRig) look(found []ledger.Entry) {
 	if r.before == nil {
 		return
 	}
-	if _, lost := r.before.since(); lost {
+	if _, lost := r.before.onBattery(r.cutAt); lost {
 		r.tally.onBattery++
 	}
 	switch line, said := r.before.Memory.UPS["u1"].Line, mains[r.before.BootID]; {
@@ -249,6 +261,7 @@ func (r *cutRig) cut(n int) {
 		r.tally.boots = append(r.tally.boots, time.Since(r.began))
 		r.untilTheCut()
 	}
+	r.cutAt = time.Now()
 	r.m.Kill()
 	told := r.port.all(r.t)
 	told = told[slices.IndexFunc(told, func(s stamped) bool { return s.Kind == from }):]
@@ -256,10 +269,11 @@ func (r *cutRig) cut(n int) {
 		r.ledger.Show(s.Entry)
 		r.count(s.Entry)
 	}
-	r.goesOn(n, told)
+	r.told = told
+	goesOn := r.goesOn(n)
 	r.tally.cuts++
-	r.t.Logf("cut %d: %.1f s after %s, %.1f s after the power came, %d entries; mains %v", n+1, time.Since(told[0].at).Seconds(), from,
-		time.Since(r.began).Seconds(), len(told), r.mains)
+	r.t.Logf("cut %d: %.1f s after %s, %.1f s after the power came, %d entries; mains %v; clock off by %.1f s%s", n+1,
+		r.cutAt.Sub(told[0].at).Seconds(), from, r.cutAt.Sub(r.began).Seconds(), len(told), r.mains, r.clock.Seconds(), goesOn)
 	if r.random.IntN(3) == 0 {
 		r.mains = !r.mains
 		r.ups.SetMains(r.mains)
@@ -330,34 +344,54 @@ func (r *cutRig) flap(random *rand.Rand, stop <-chan struct{}, flipped chan<- st
 const clockSlack = 3 * time.Second
 
 // goesOn checks what the agent first made of its UPS after the boot: an outage that was under
-// way, and is, has not begun with the boot; one that is over does not stand.
-func (r *cutRig) goesOn(n int, told []stamped) {
+// way, and is, has not begun with the boot; one that is over does not stand. The agent has
+// nothing but the machine's wall clock to tell how long it was dark, so it may be off by what
+// that has jumped.
+func (r *cutRig) goesOn(n int) (text string) {
 	r.t.Helper()
-	since, was := r.before.since()
-	for _, s := range told {
+	clock := r.clock
+	first := true
+	for _, s := range r.told {
 		var u agent.UPSStatus
 		if s.Kind != ledger.Status || json.Unmarshal([]byte(s.Text), &u) != nil || u.Line == "" {
 			continue
 		}
-		now := time.Unix(0, s.At)
-		switch {
-		case was && u.Line == policy.LineAbsent:
-			r.tally.continued++
-			if u.OnBattS == nil || (now.Sub(since)-time.Duration(*u.OnBattS*float64(time.Second))).Abs() > clockSlack {
-				r.t.Errorf("boot %d: on battery since %v, %v ago; the agent says %s", n, since, now.Sub(since), s.Text)
-			}
-		case was && u.OnBattery:
-			r.t.Errorf("boot %d: the mains are there, and the agent holds on to the outage before: %s", n, s.Text)
-		case was:
-			r.tally.ended++
-			if slices.ContainsFunc(told, func(s stamped) bool {
-				return s.Kind == ledger.Event && s.Key == "mains_restored" && s.At <= now.UnixNano() && s.Boot == r.bootID
-			}) {
-				r.tally.endTold++
-			}
+		r.clock = time.Unix(0, s.At).Sub(s.at.Round(0))
+		if first {
+			first = false
+			text = r.firstWord(n, s, &u, (r.clock - clock).Abs())
 		}
-		return
 	}
+	return text
+}
+
+// firstWord checks the first status that knows of the UPS. jump is what the wall clock has
+// jumped since the boot before.
+func (r *cutRig) firstWord(n int, s stamped, u *agent.UPSStatus, jump time.Duration) string {
+	r.t.Helper()
+	want, was := r.before.onBattery(s.at)
+	switch {
+	case !was:
+		return ""
+	case u.Line == policy.LineAbsent:
+		r.tally.continued++
+		if u.OnBattS == nil || (want-time.Duration(*u.OnBattS*float64(time.Second))).Abs() > clockSlack+jump {
+			r.t.Errorf("boot %d: on battery for %v, the wall clock has jumped by %v; the agent says %s", n, want, jump, s.Text)
+			return ""
+		}
+		return fmt.Sprintf("; an outage went on, %.1f s old, the agent said %.1f s", want.Seconds(), *u.OnBattS)
+	case u.OnBattery:
+		r.t.Errorf("boot %d: the mains are there, and the agent holds on to the outage before: %s", n, s.Text)
+		return ""
+	}
+	r.tally.ended++
+	for _, e := range r.told {
+		if e.Kind == ledger.Event && e.Key == "mains_restored" && e.At <= s.At && e.Boot == r.bootID {
+			r.tally.endTold++
+			return "; an outage was over, and its end told"
+		}
+	}
+	return "; an outage was over"
 }
 
 // report says what the run amounts to.
