@@ -225,12 +225,12 @@ func (s *site) lines(name string) []string {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within 10 s: %s", what)
+	t.Fatalf("not within 30 s: %s", what)
 }
 
 // running is an agent that really runs.
@@ -335,7 +335,7 @@ func (st *stepper) low() {
 // settle is the loop until ok: it runs what others ask it to.
 func (st *stepper) settle(what string, ok func() bool) {
 	st.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		if ok() {
 			return
 		}
@@ -345,7 +345,7 @@ func (st *stepper) settle(what string, ok func() bool) {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-	st.t.Fatalf("not within 10 s: %s; events %v", what, st.story())
+	st.t.Fatalf("not within 30 s: %s; events %v", what, st.story())
 }
 
 // idle is the loop until nothing runs beside it.

@@ -243,15 +243,40 @@ func (a *Agent) cutNetworkUPSes(ctx context.Context) {
 // keepKillPower writes s, unless the machine has been found to stay up since disarmed was
 // read.
 func (a *Agent) keepKillPower(s *killpower.State, disarmed int) bool {
-	a.kill.mu.Lock()
-	defer a.kill.mu.Unlock()
-	if a.kill.disarmed != disarmed {
+	if a.opts.Helper == nil {
+		a.kill.mu.Lock()
+		defer a.kill.mu.Unlock()
+		if a.kill.disarmed != disarmed {
+			return false
+		}
+		a.keepState(s)
+		return true
+	}
+	// The loop takes the lock as well, and does not wait for a helper.
+	if a.disarmedSince(disarmed) {
 		return false
 	}
+	a.keepState(s)
+	a.kill.mu.Lock()
+	defer a.kill.mu.Unlock()
+	if a.kill.disarmed == disarmed {
+		return true
+	}
+	_ = killpower.Remove(a.opts.RunDir)
+	return false
+}
+
+func (a *Agent) disarmedSince(disarmed int) bool {
+	a.kill.mu.Lock()
+	defer a.kill.mu.Unlock()
+	return a.kill.disarmed != disarmed
+}
+
+// keepState writes s, or tells that it could not.
+func (a *Agent) keepState(s *killpower.State) {
 	if err := a.leave(a.View().Config, s); err != nil {
 		a.killPowerEvent("", fmt.Sprintf("what the UPSes were told is not written down: %v", err), map[string]any{"error": err.Error()})
 	}
-	return true
 }
 
 // askFunc runs f with the driver of the UPS called name, as its collector does.
