@@ -22,9 +22,9 @@ import (
 const restartFile = "restart-wanted"
 
 const (
-	restartLook = time.Second // how often the agent looks for it
-	maxWish     = 64          // bytes of it that are read
-	journalLook = time.Minute // how often an agent without a journal tries whether it could have one
+	restartLook = 5 * time.Second // how often the agent looks for it
+	maxWish     = 64              // bytes of it that are read
+	journalLook = time.Minute     // how often an agent without a journal tries whether it could have one
 )
 
 // RestartStatus is a restart that waits until nothing is under way.
@@ -104,7 +104,7 @@ func (a *Agent) journalBack(ctx context.Context) bool {
 }
 
 // takeWish removes the file of a wish that this start has fulfilled. It returns the file
-// that could not be removed: heeded again and again it would be a restart each second.
+// that could not be removed: heeded again and again it would be a restart each time.
 func (a *Agent) takeWish(path string) (old fs.FileInfo) {
 	err := os.Remove(path)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {

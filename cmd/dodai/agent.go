@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -66,7 +67,17 @@ nothing of a shutdown that has begun.`,
 	return cmd
 }
 
+// oneProcessor keeps the Go code to one processor, unless GOMAXPROCS says otherwise. The
+// daemon waits nearly all of the time; with more, each event wakes a second thread that
+// looks for work and finds none. What blocks in the kernel does not count.
+func oneProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
 func runAgent(cmd *cobra.Command, f agentFlags) error {
+	oneProcessor()
 	queue := newLogQueue(cmd.ErrOrStderr())
 	defer queue.close(100 * time.Millisecond)
 	log, err := newLogger(queue, f.logLevel)

@@ -4,7 +4,8 @@
 // waits in whole milliseconds, and the second looks around a few times more before it
 // sleeps again. In a daemon that does nothing but wait from second to second that is most
 // of what it costs. A timer that the kernel reports through the poller wakes one thread,
-// once. It also runs on while the machine is suspended.
+// once; its calls never block, and do without the care the runtime takes of those that do.
+// It also runs on while the machine is suspended.
 //
 // Sources: timerfd_create(2); the runtime's sysmon and netpoll.
 package alarm
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +65,8 @@ func (a *Alarm) rang(fd uintptr) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var rings [8]byte
-	if n, _ := unix.Read(int(fd), rings[:]); n != len(rings) {
+	n, _, _ := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&rings)), uintptr(len(rings)))
+	if n != uintptr(len(rings)) {
 		return false // not yet, or it was set anew meanwhile
 	}
 	select {
@@ -85,7 +88,9 @@ func (a *Alarm) set(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	// Neither fails but on an alarm that is closed: the time is a valid one.
-	_ = a.conn.Control(func(fd uintptr) { _ = unix.TimerfdSettime(int(fd), 0, &spec, nil) })
+	_ = a.conn.Control(func(fd uintptr) {
+		_, _, _ = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	})
 	select {
 	case <-a.c:
 	default:
