@@ -54,3 +54,21 @@ timeout 20 "$SCRIPT" configure 1.0
 		})
 	}
 }
+
+// TestDevicesAreTheDaemonsAlone: the group dodai is for those who may read the status. A device
+// of it would let them cut the power, or become the management controller's master.
+func TestDevicesAreTheDaemonsAlone(t *testing.T) {
+	given := 0
+	for line := range strings.Lines(readFile(t, "../systemd/udev.rules")) {
+		line, _, _ = strings.Cut(line, "#")
+		if strings.Contains(line, "GROUP") || strings.Contains(line, "chgrp") || strings.Contains(line, "MODE=") && !strings.Contains(line, `OWNER="dodai", MODE="0600"`) {
+			t.Errorf("%q: want OWNER=\"dodai\", MODE=\"0600\"", line)
+		}
+		if strings.Contains(line, "OWNER=") {
+			given++
+		}
+	}
+	if given < 10 {
+		t.Errorf("%d devices are given to the daemon", given)
+	}
+}
