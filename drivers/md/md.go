@@ -15,10 +15,12 @@
 package md
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"github.com/dodai-agent/dodai"
@@ -74,6 +76,10 @@ type driver struct {
 	// pending is the sweep that was still reading when its poll's deadline passed; a
 	// file of sysfs can hang for as long as the disk behind it does.
 	pending <-chan outcome
+	// agreed is what the last comparison with the second source found no fault with; nil:
+	// there was none, or it did. The same facts need no other comparison. It belongs to the
+	// sweep.
+	agreed *survey
 }
 
 var _ drivers.Driver = (*driver)(nil)
@@ -134,8 +140,13 @@ func (d *driver) sweep(ctx context.Context) (dodai.Reading, error) {
 		if s, err = d.src.read(ctx); err != nil {
 			return dodai.Reading{}, d.fail("read md files", err)
 		}
+		if d.agreed != nil && reflect.DeepEqual(d.agreed.sets, s.sets) && bytes.Equal(d.agreed.mdstat, s.mdstat) {
+			break
+		}
+		d.agreed = nil
 		s.compare(d.src.witnesses(ctx, d.log))
 		if len(s.disagreements) == 0 {
+			d.agreed = &survey{sets: s.sets, mdstat: s.mdstat}
 			break
 		}
 	}
@@ -149,6 +160,7 @@ func (d *driver) sweep(ctx context.Context) (dodai.Reading, error) {
 // survey is everything one pass over the sources found.
 type survey struct {
 	sets          []facts
+	mdstat        []byte // as it was read
 	notes         []string
 	disagreements []string
 }

@@ -62,6 +62,7 @@ func (s *survey) addMdstat(ctx context.Context, src sources, stopped []string) e
 	var sets []facts
 	var notes []string
 	if err == nil {
+		s.mdstat = data
 		sets, notes, err = parseMdstat(data)
 	}
 	if err != nil {

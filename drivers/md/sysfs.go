@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -103,23 +102,18 @@ func readArray(ctx context.Context, root, dir string) (rawArray, error) {
 	if err != nil {
 		return raw, err
 	}
-	slots := map[string]string{}
-	for _, e := range entries {
-		if number, ok := strings.CutPrefix(e.Name(), "rd"); ok {
-			if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
-				slots[filepath.Base(to)] = number
-			}
-		}
-	}
 	for _, e := range entries {
 		name, ok := strings.CutPrefix(e.Name(), "dev-")
 		if !ok {
 			continue
 		}
-		m := rawMember{name: name, rd: slots[e.Name()]}
+		m := rawMember{name: name}
 		sub := filepath.Join(dir, e.Name())
 		if m.files, err = readFiles(ctx, sub, memberFiles, "state"); err != nil {
 			return raw, err
+		}
+		if m.files["slot"] == "" {
+			m.rd = slotLink(dir, entries, e.Name())
 		}
 		m.gone = dangling(root, filepath.Join(sub, "block"))
 		if !isDir(sub) { // removed meanwhile: files that are not there say nothing
@@ -131,6 +125,20 @@ func readArray(ctx context.Context, root, dir string) (rawArray, error) {
 		return raw, errStopped
 	}
 	return raw, nil
+}
+
+// slotLink is the number of the rd* link in dir that leads to a member; empty: none does.
+func slotLink(dir string, entries []fs.DirEntry, member string) string {
+	for _, e := range entries {
+		number, ok := strings.CutPrefix(e.Name(), "rd")
+		if !ok {
+			continue
+		}
+		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && filepath.Base(to) == member {
+			return number
+		}
+	}
+	return ""
 }
 
 // readFiles reads the files that are there. needed has to be.
@@ -151,14 +159,36 @@ func readFiles(ctx context.Context, dir string, names []string, needed string) (
 	return files, nil
 }
 
+// readAttr reads a file by the system calls alone: package os would hand each of them to
+// the runtime's poller first, and there are hundreds in a sweep.
 func readAttr(path string) (string, error) {
-	f, err := os.Open(path)
+	fd, err := retried(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
 	if err != nil {
-		return "", err
+		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxAttr))
-	return strings.TrimSpace(string(data)), err
+	defer syscall.Close(fd)
+	var page [4 << 10]byte
+	var data []byte
+	for len(data) < maxAttr {
+		n, err := retried(func() (int, error) { return syscall.Read(fd, page[:]) })
+		if err != nil {
+			return "", &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			break
+		}
+		data = append(data, page[:n]...)
+	}
+	return strings.TrimSpace(string(data[:min(len(data), maxAttr)])), nil
+}
+
+// retried repeats a system call that a signal has interrupted.
+func retried(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != syscall.EINTR {
+			return n, err
+		}
+	}
 }
 
 // absent reports that a file is not there, or that this kernel has nothing to say in
@@ -172,11 +202,11 @@ func absent(err error) bool {
 // which md itself does not notice before it next needs the drive. No link at all says
 // nothing. A link to /sys/… is followed below root, where that sysfs is mounted.
 func dangling(root, link string) bool {
-	to, err := os.Readlink(link)
-	if err != nil {
+	if _, err := os.Stat(link); !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	if _, err := os.Stat(link); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	to, err := os.Readlink(link)
+	if err != nil {
 		return false
 	}
 	rest, isAbs := strings.CutPrefix(to, "/sys/")
