@@ -121,7 +121,6 @@ func Installed(t testing.TB) Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forgetInstalled(t)
 	dir := cached(t, "installed-"+hash(imageRecipe(), string(data)), func(dir string) {
 		m := New(t, Options{Image: &bare, Files: map[string]string{"dodai.deb": deb}})
 		m.Boot()
@@ -132,21 +131,9 @@ func Installed(t testing.TB) Image {
 			t.Fatal(err)
 		}
 	})
-	now := time.Now()
-	os.Chtimes(dir, now, now)
+	forget(t, "installed-*", 24*time.Hour)
 	bare.Root, bare.Format = filepath.Join(dir, "root.qcow2"), "qcow2"
 	return bare
-}
-
-// forgetInstalled removes what no test has asked for since yesterday.
-func forgetInstalled(t testing.TB) {
-	t.Helper()
-	old, _ := filepath.Glob(filepath.Join(Cache(t), "installed-*"))
-	for _, dir := range old {
-		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
-			os.RemoveAll(dir)
-		}
-	}
 }
 
 // rename moves a file, to another file system as well.

@@ -109,6 +109,7 @@ func Bare(t testing.TB) Image {
 		begin := time.Now()
 		buildImage(t, dir)
 		t.Logf("image built in %.0f s", time.Since(begin).Seconds())
+		forget(t, "image-*", 7*24*time.Hour)
 	})
 	return Image{
 		Root: filepath.Join(dir, "root.img"), Format: "raw",
@@ -122,19 +123,17 @@ func cached(t testing.TB, name string, build func(dir string)) string {
 	t.Helper()
 	cache := Cache(t)
 	dir := filepath.Join(cache, name)
-	if _, err := os.Stat(dir); err == nil {
+	if now := time.Now(); os.Chtimes(dir, now, now) == nil { // in use, and so not to be forgotten
 		return dir
 	}
 	defer lock(t, filepath.Join(cache, "lock-"+name))()
 	if _, err := os.Stat(dir); err == nil {
 		return dir
 	}
-	aside, err := os.MkdirTemp(cache, "building-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	aside := filepath.Join(cache, "building-"+name)
+	os.RemoveAll(aside) // of a process that was killed: nobody else holds the lock
 	defer os.RemoveAll(aside)
-	if err := os.Chmod(aside, 0o755); err != nil {
+	if err := os.Mkdir(aside, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	build(aside)
@@ -142,6 +141,17 @@ func cached(t testing.TB, name string, build func(dir string)) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// forget removes the cache's folders of this pattern that no test has used for so long.
+func forget(t testing.TB, pattern string, unused time.Duration) {
+	t.Helper()
+	old, _ := filepath.Glob(filepath.Join(Cache(t), pattern))
+	for _, dir := range old {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > unused {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 // lock waits for the file's lock, which other processes of the host may hold, and
