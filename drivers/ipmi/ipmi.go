@@ -60,6 +60,9 @@ type driver struct {
 	bmc     dodai.Device
 	bmcID   string // answer to Get Device ID: another one means other records
 	stock   map[entity]inventory
+
+	seen         map[sensor]state // in the last poll
+	sinceNumbers int              // polls since the numbers were read
 }
 
 var _ drivers.Driver = (*driver)(nil)
@@ -206,15 +209,44 @@ func parseDeviceID(b []byte) dodai.Device {
 	return dodai.Device{CardFirmware: fmt.Sprintf("%d.%02x", b[2]&0x7f, b[3])} // the minor number is BCD
 }
 
-// observe reads every sensor about power once.
+// numbersEvery is in which poll the sensors that give a number are read. A supply's watts
+// are no news; what is wrong with it stands in the others, which are read in each.
+const numbersEvery = 3
+
+// observe reads the sensors about power. When one tells of another state than in the last
+// poll, the numbers are read with it.
 func (d *driver) observe(ctx context.Context) ([]observation, error) {
-	list := make([]observation, 0, len(d.repo.sensors))
-	for _, s := range d.repo.sensors {
-		st, err := d.read(ctx, s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s, err)
+	list := make([]observation, len(d.repo.sensors))
+	numbers := d.sinceNumbers+1 >= numbersEvery
+	for i, s := range d.repo.sensors {
+		if !s.isNumber() {
+			st, err := d.read(ctx, s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s, err)
+			}
+			list[i] = observation{s, st}
+			numbers = numbers || d.seen[s] != st
 		}
-		list = append(list, observation{s, st})
+	}
+	for i, s := range d.repo.sensors {
+		if s.isNumber() {
+			st, known := d.seen[s]
+			if numbers || !known {
+				var err error
+				if st, err = d.read(ctx, s); err != nil {
+					return nil, fmt.Errorf("%s: %w", s, err)
+				}
+			}
+			list[i] = observation{s, st}
+		}
+	}
+	d.sinceNumbers++
+	if numbers {
+		d.sinceNumbers = 0
+	}
+	d.seen = make(map[sensor]state, len(list))
+	for _, o := range list {
+		d.seen[o.sensor] = o.state
 	}
 	return list, nil
 }

@@ -226,6 +226,30 @@ func TestRepositoryChanges(t *testing.T) {
 	}
 }
 
+// Numbers are read in every third poll, and at once beside a state that is another.
+func TestNumbersAreReadLessOften(t *testing.T) {
+	sim := peer.StartIPMISim(t)
+	d := openAt(t, options(sim.Addr()))
+	watts := func() float64 {
+		t.Helper()
+		r := mustPoll(t, d)
+		if len(r.PSUs) != 2 || r.PSUs[0].Watts == nil {
+			t.Fatalf("reading %+v: want two supplies with their watts", r.PSUs)
+		}
+		return *r.PSUs[0].Watts
+	}
+	var got []float64
+	got = append(got, watts())
+	sim.SetValue(peer.IPMIWatts, 60)
+	got = append(got, watts(), watts(), watts())
+	sim.SetValue(peer.IPMIWatts, 50)
+	sim.SetBit(peer.IPMIStatus+1, 3, true)
+	got = append(got, watts())
+	if want := []float64{150, 150, 150, 300, 250}; !slices.Equal(got, want) {
+		t.Errorf("watts of five polls %v, want %v", got, want)
+	}
+}
+
 // TestRestart covers an idle session that was dropped as well: to the driver both are
 // a session that the BMC silently ignores.
 func TestRestart(t *testing.T) {

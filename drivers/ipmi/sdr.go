@@ -67,6 +67,9 @@ type sensor struct {
 	repeated bool // one of several that share a record
 }
 
+// isNumber: its states are nothing but what its number is above or below.
+func (s sensor) isNumber() bool { return s.reading == readThreshold && s.analog != nil }
+
 func (s sensor) String() string { return fmt.Sprintf("%s (%s, %02xh)", s.name, s.entity, s.number) }
 
 // formula turns a raw byte into a number in the sensor's unit:

@@ -307,8 +307,17 @@ func (s *session) once(ctx context.Context, packet []byte, accept func([]byte) e
 		wait = min(wait, time.Until(deadline)/4)
 	}
 	s.conn.SetDeadline(time.Now().Add(wait))
-	stop := context.AfterFunc(ctx, func() { s.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		s.conn.SetDeadline(time.Unix(1, 0))
+		close(ended)
+	})
+	defer func() {
+		if !stop() {
+			<-ended
+		}
+		s.conn.SetDeadline(time.Time{}) // or it wakes the daemon when nobody waits any more
+	}()
 	if _, err := s.conn.Write(packet); err != nil {
 		return false, err
 	}
