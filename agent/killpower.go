@@ -100,7 +100,7 @@ func (a *Agent) writeKillPower(cfg *config.Config, s *killpower.State) {
 	if old, err := a.readKillPower(); err == nil {
 		s.Inherit(old)
 	}
-	if err := a.leave(cfg, s); err != nil {
+	if err := a.leaveSurely(cfg, s); err != nil {
 		a.killPowerEvent("", fmt.Sprintf("no UPS will be told to cut its output, and nothing starts the machine again: %v", err), map[string]any{"error": err.Error()})
 	}
 }

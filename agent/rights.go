@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dodai-agent/dodai/agent/config"
@@ -90,6 +91,26 @@ func (a *Agent) leave(cfg *config.Config, s *killpower.State) error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
 	defer cancel()
 	return a.opts.Helper.Of(cfg.Text).Leave(ctx, s)
+}
+
+// leaveTries is how often it is tried where nobody waits: on a machine that is short of memory
+// a helper takes long to start.
+const (
+	leaveTries = 3
+	leavePause = 500 * time.Millisecond
+)
+
+// leaveSurely is leave for who may wait, and is tried again when the helper did not answer.
+func (a *Agent) leaveSurely(cfg *config.Config, s *killpower.State) error {
+	for try := 1; ; try++ {
+		err := a.leave(cfg, s)
+		mute := errors.Is(err, helper.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+		if !mute || try == leaveTries || a.ctx.Err() != nil {
+			return err
+		}
+		a.log.Warn("the helper does not answer, and is asked again", "err", err)
+		time.Sleep(leavePause)
+	}
 }
 
 // standBy has helpers ready when the way down may be near.

@@ -39,6 +39,12 @@ func LoadCommands(path string, text []byte, find func(name string) (drivers.Fact
 	return loadAs(path, text, find, func(*decoder) {}, func(f *files) { f.blind = true })
 }
 
+// LoadAnyway is LoadText for an outage that is under way: a file of a secret that is gone or
+// damaged by now costs the device that needs it, not the machine.
+func LoadAnyway(path string, text []byte, find func(name string) (drivers.Factory, bool)) (*Config, error) {
+	return loadAs(path, text, find, func(*decoder) {}, func(f *files) { f.anyway = true })
+}
+
 func loadAs(path string, data []byte, find func(name string) (drivers.Factory, bool), last func(*decoder), change ...func(*files)) (*Config, error) {
 	d := newDecoder(path, find, namesKnownTo(find))
 	d.cfg.Text = data
@@ -102,8 +108,9 @@ func (d *decoder) permissions(mode fs.FileMode) {
 
 // files are the other files a configuration names, relative to its own folder.
 type files struct {
-	dir   string
-	blind bool // none is looked at
+	dir    string
+	blind  bool // none is looked at
+	anyway bool // those that cannot be read are no error
 }
 
 const maxSecret = 4096
@@ -139,6 +146,13 @@ func (f *files) secret(name string) (value string, open bool, err error) {
 	if f.blind {
 		return mask, false, nil
 	}
+	if value, open, err = f.readSecret(name); err != nil && f.anyway {
+		return mask, false, nil
+	}
+	return value, open, err
+}
+
+func (f *files) readSecret(name string) (value string, open bool, err error) {
 	data, mode, err := read(f.credential(f.path(name)), maxSecret+1)
 	if err != nil {
 		return "", false, err
@@ -156,7 +170,7 @@ func (f *files) secret(name string) (value string, open bool, err error) {
 }
 
 func (f *files) exists(name string) error {
-	if f.blind {
+	if f.blind || f.anyway {
 		return nil
 	}
 	_, _, err := read(f.path(name), 1)

@@ -215,3 +215,26 @@ func TestFilesOfSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestLoadAnyway: in an outage a lost password costs the device that needs it, and nothing else.
+func TestLoadAnyway(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "dodai.yaml")
+	text := []byte("ups:\n  - {name: u1, driver: snmp, address: 192.0.2.1, options: {community_file: gone}}\n  - {name: u2, driver: snmp, address: 192.0.2.2, options: {community_file: kept}}\n")
+	if err := os.WriteFile(filepath.Join(dir, "kept"), []byte("fortytwo\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadText(path, text, all.Find); err == nil {
+		t.Fatal("LoadText = nil without a password file, want an error")
+	}
+	c, err := LoadAnyway(path, text, all.Find)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.UPS[1].DriverOptions()["community"]; len(c.UPS) != 2 || got != "fortytwo" {
+		t.Errorf("%d UPSes, the password that is there is %q", len(c.UPS), got)
+	}
+	if _, err := LoadAnyway(path, append(text, "nonsense: 1\n"...), all.Find); err == nil {
+		t.Error("LoadAnyway = nil for a configuration that is wrong")
+	}
+}

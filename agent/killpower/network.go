@@ -117,13 +117,14 @@ func (n Network) tell(ctx context.Context, u *UPS, off time.Duration) (*Told, er
 	ctx, cancel := context.WithTimeout(ctx, networkTell)
 	defer cancel()
 	want := drivers.Cut{Off: max(off, u.Cut.Off), On: u.Cut.On}
-	took := make(chan *Told, 1)
+	took, begun := make(chan *Told, 1), make(chan *Told, 1)
 	err := n.Ask(ctx, u.Name, func(ctx context.Context, d drivers.Driver) error {
 		c, ok := d.(drivers.Cutter)
 		if !ok {
 			return &drivers.Error{Driver: u.Driver, Device: u.Name, Op: "cut the output", Err: errors.New("this driver cannot")}
 		}
 		at := n.Now()
+		begun <- &Told{At: at, Cut: want}
 		got, err := c.Cut(ctx, want)
 		if err == nil && got.Off < want.Off {
 			short := tooSoon(u, got, want)
@@ -138,7 +139,12 @@ func (n Network) tell(ctx context.Context, u *UPS, off time.Duration) (*Told, er
 	select {
 	case t := <-took:
 		return t, err
-	default: // it hangs
+	default:
+	}
+	select {
+	case t := <-begun: // it hangs, and may take the command yet
+		return t, err
+	default:
 		return nil, err
 	}
 }

@@ -87,7 +87,7 @@ func (h Host) usbUPS(dev usbDevice) Sighting {
 	for _, node := range dev.nodes {
 		if !h.MayOpen(node) {
 			s.Why += fmt.Sprintf(", and this user may not open %s", node)
-			s.Remedy += fmt.Sprintf(`; for the node a udev rule: KERNEL=="hidraw*", ATTRS{idVendor}=="%s", GROUP="dodai", MODE="0660"`, dev.vendor)
+			s.Remedy += fmt.Sprintf(`; for the node a udev rule: KERNEL=="hidraw*", ATTRS{idVendor}=="%s", OWNER="dodai", MODE="0600"`, dev.vendor)
 			break
 		}
 	}

@@ -135,13 +135,13 @@ func loadConfig(f agentFlags) (*config.Config, error) {
 
 // inForce returns the configuration that was in force when the agent ended in the middle
 // of an outage or a shutdown; nil when it did not. Without it, a slip of the pen in the
-// file and a crash would together leave the machine to its battery.
+// file, or a password file that is gone, and a crash would together leave the machine to its battery.
 func inForce(ctx context.Context, f agentFlags) *config.Config {
 	text, unfinished := agent.Accepted(ctx, stateDir(f, config.Default()))
 	if !unfinished {
 		return nil
 	}
-	cfg, err := config.LoadText(f.config, text, all.Find)
+	cfg, err := config.LoadAnyway(f.config, text, all.Find)
 	if err != nil {
 		return nil
 	}
