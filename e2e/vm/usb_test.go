@@ -32,11 +32,12 @@ func TestUSBUPS(t *testing.T) {
 		checkKernel(t, m, bus.UPSes[i], configs[i])
 	}
 	checkUnplug(t, m, bus.UPSes[0], "SIM0000")
-	conf := "maxretry = 1\n"
+	var conf strings.Builder
+	conf.WriteString("maxretry = 1\n")
 	for i, model := range models {
-		conf += fmt.Sprintf("[%s]\n driver = usbhid-ups\n port = auto\n vendorid = %04x\n productid = %04x\n serial = SIM%04d\n", model.Name, model.Vendor, model.Product, i)
+		fmt.Fprintf(&conf, "[%s]\n driver = usbhid-ups\n port = auto\n vendorid = %04x\n productid = %04x\n serial = SIM%04d\n", model.Name, model.Vendor, model.Product, i)
 	}
-	m.Write("/etc/nut/ups.conf", conf)
+	m.Write("/etc/nut/ups.conf", conf.String())
 	for i, model := range models {
 		t.Logf("%s: NUT", model.Name)
 		checkNUT(t, m, bus.UPSes[i], model)
