@@ -60,20 +60,24 @@ func acquire(path, dir string) (*lock, error) {
 	return l, nil
 }
 
-// openNode opens a terminal without waiting for its carrier. The file is in blocking mode
-// afterwards, which keeps it out of the runtime's poller: that would be woken by whatever
-// comes in.
+// openNode opens a terminal so that neither opening nor reading or writing waits. The file
+// is made while the descriptor blocks, which keeps it out of the runtime's poller: that
+// would be woken by whatever comes in.
 func openNode(real string) (*os.File, error) {
 	fd, err := unix.Open(real, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err == nil {
-		if err = unix.SetNonblock(fd, false); err != nil {
-			unix.Close(fd)
-		}
-	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: real, Err: err}
 	}
-	return os.NewFile(uintptr(fd), real), nil
+	err = unix.SetNonblock(fd, false)
+	f := os.NewFile(uintptr(fd), real)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "open", Path: real, Err: err}
+	}
+	return f, nil
 }
 
 // cmpPID prefers the process id the kernel names; locks of open file descriptions have none.

@@ -2,14 +2,15 @@ package serialline
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
@@ -51,6 +52,7 @@ type Port struct {
 	port     serial.Port  // nil once closed
 	lock     *lock
 	alarm    *alarm.Alarm // what a reader sleeps on
+	unsent   bool         // a write ended before everything had left
 	deadline atomic.Pointer[time.Time]
 }
 
@@ -87,10 +89,7 @@ func Open(ctx context.Context, s Settings) (*Port, error) {
 		return nil, err
 	}
 	p := &Port{port: port, lock: l}
-	if p.alarm, err = alarm.New(); err == nil {
-		err = port.SetReadTimeout(0) // what has come, or nothing
-	}
-	if err != nil {
+	if p.alarm, err = alarm.New(); err != nil {
 		p.Close()
 		return nil, drivers.Unreachable(err)
 	}
@@ -165,7 +164,7 @@ func (p *Port) left(limit time.Duration) (time.Duration, bool) {
 func (p *Port) Read(b []byte) (int, error) {
 	for look := firstLook; ; look = min(2*look, longestLook) {
 		wait, ok := p.left(look)
-		if n, err := p.readNow(b); n > 0 || err != nil {
+		if n, err := p.now("read", unix.SYS_READ, b); n > 0 || err != nil {
 			return n, err
 		}
 		if !ok {
@@ -178,66 +177,52 @@ func (p *Port) Read(b []byte) (int, error) {
 // Sleep waits for d or until ctx ends. It is for the goroutine that reads.
 func (p *Port) Sleep(ctx context.Context, d time.Duration) { _ = p.alarm.Sleep(ctx, d) }
 
-// readNow reads what has come, if anything.
-func (p *Port) readNow(b []byte) (int, error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if p.port == nil {
-		return 0, p.failed("read", os.ErrClosed)
-	}
-	n, err := p.port.Read(b)
-	if err != nil {
-		return n, p.failed("read", err)
-	}
-	return n, nil
-}
-
-// chunk is how much is written at once: a terminal that says it takes output takes at
-// least so much without blocking.
-const chunk = 64
-
 // Write writes all of b unless the deadline passes first.
 func (p *Port) Write(b []byte) (int, error) {
-	done := 0
-	for done < len(b) {
-		wait, ok := p.left(longestLook)
-		if !ok {
-			return done, fmt.Errorf("write %s: %w", p.lock.path, os.ErrDeadlineExceeded)
-		}
-		n, err := p.writeSlice(b[done:min(done+chunk, len(b))], wait)
+	for done := 0; ; {
+		n, err := p.now("write", unix.SYS_WRITE, b[done:])
 		done += n
-		if err != nil {
+		if err != nil || done == len(b) {
 			return done, err
 		}
+		wait, ok := p.left(longestLook)
+		if !ok {
+			p.unsent = true
+			return done, fmt.Errorf("write %s: %w", p.lock.path, os.ErrDeadlineExceeded)
+		}
+		if n == 0 {
+			p.Sleep(context.Background(), wait)
+		}
 	}
-	return done, nil
 }
 
-func (p *Port) writeSlice(b []byte, wait time.Duration) (int, error) {
+// now reads what has come, or writes what the port takes, and waits for neither. That is
+// why it can do without the care that the runtime takes of system calls that may block,
+// and that wakes another thread.
+func (p *Port) now(op string, call uintptr, b []byte) (n int, err error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.port == nil {
-		return 0, p.failed("write", os.ErrClosed)
+		return 0, p.failed(op, os.ErrClosed)
 	}
-	ready := false
-	err := control(p.lock.guard, func(fd int) error {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		n, err := unix.Poll(fds, max(1, int(wait.Milliseconds())))
-		if errors.Is(err, unix.EINTR) {
+	err = control(p.lock.guard, func(fd int) error {
+		done, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch {
+		case errno == unix.EAGAIN || errno == unix.EINTR:
 			return nil
+		case errno != 0:
+			return errno
+		case done == 0: // the end of a terminal that was hung up
+			return io.EOF
 		}
-		ready = n > 0
-		return err
+		n = int(done)
+		return nil
 	})
 	if err != nil {
-		return 0, p.failed("write", err)
-	}
-	if !ready {
-		return 0, nil
-	}
-	n, err := p.port.Write(b)
-	if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-		return n, p.failed("write", err)
+		return 0, p.failed(op, err)
 	}
 	return n, nil
 }
@@ -245,14 +230,32 @@ func (p *Port) writeSlice(b []byte, wait time.Duration) (int, error) {
 // FlushInput throws away what has come in and was not read, and what was to be sent and
 // could not.
 func (p *Port) FlushInput() error {
+	if p.unsent {
+		if err := p.dropOutput(); err != nil {
+			return err
+		}
+	}
+	var junk [256]byte
+	for total := 0; total < maxChatter; {
+		n, err := p.now("flush", unix.SYS_READ, junk[:])
+		if n == 0 || err != nil {
+			return err
+		}
+		total += n
+	}
+	return nil
+}
+
+func (p *Port) dropOutput() error {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.port == nil {
 		return p.failed("flush", os.ErrClosed)
 	}
-	if err := errors.Join(p.port.ResetInputBuffer(), p.port.ResetOutputBuffer()); err != nil {
+	if err := p.port.ResetOutputBuffer(); err != nil {
 		return p.failed("flush", err)
 	}
+	p.unsent = false
 	return nil
 }
 
