@@ -1,6 +1,7 @@
 package ipmi
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -39,6 +40,7 @@ type session struct {
 	seq     uint32 // of the last message sent
 	rqSeq   byte   // of the last request, 0 to 63
 	suite   types.CipherSuiteID
+	buf     []byte // for what comes in
 }
 
 // errRefused means that the BMC does not do the cipher suite.
@@ -321,16 +323,18 @@ func (s *session) once(ctx context.Context, packet []byte, accept func([]byte) e
 	if _, err := s.conn.Write(packet); err != nil {
 		return false, err
 	}
-	buf := make([]byte, maxDatagram)
+	if s.buf == nil {
+		s.buf = make([]byte, maxDatagram)
+	}
 	for {
-		n, err := s.conn.Read(buf)
+		n, err := s.conn.Read(s.buf)
 		if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 			return false, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		if *bad = accept(buf[:n]); *bad == nil {
+		if *bad = accept(bytes.Clone(s.buf[:n])); *bad == nil {
 			return true, nil
 		}
 	}
