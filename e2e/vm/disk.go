@@ -112,16 +112,20 @@ func (m *Machine) Plug(id string) {
 }
 
 // Disk is the device node of the disk with this serial number, such as /dev/sda. Letters move
-// from boot to boot.
+// from boot to boot, and the kernel may not have found it yet when all services are up.
 func (m *Machine) Disk(id string) string {
 	m.t.Helper()
-	for line := range strings.Lines(m.Must("lsblk", "-dnpo", "NAME,SERIAL")) {
-		if f := strings.Fields(line); len(f) == 2 && f[1] == id {
-			return f[0]
+	for deadline := time.Now().Add(m.Limit(20 * time.Second)); ; time.Sleep(300 * time.Millisecond) {
+		list := m.Must("lsblk", "-dnpo", "NAME,SERIAL")
+		for line := range strings.Lines(list) {
+			if f := strings.Fields(line); len(f) == 2 && f[1] == id {
+				return f[0]
+			}
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("the machine sees no disk with the serial number %s:\n%s", id, list)
 		}
 	}
-	m.t.Fatalf("the machine sees no disk with the serial number %s", id)
-	return ""
 }
 
 // writeTar packs files of the host for the guest, which reads the archive from a disk.
