@@ -57,7 +57,10 @@ func (s Server) Serve(ctx context.Context, conn *net.UnixConn) error {
 	if peer.Uid != 0 && peer.Uid != s.User {
 		return fmt.Errorf("helper: asked by user %d, want root or user %d", peer.Uid, s.User)
 	}
-	if _, err := conn.Write([]byte(hello)); err != nil {
+	switch _, err := conn.Write([]byte(hello)); {
+	case errors.Is(err, unix.EPIPE):
+		return nil // the daemon has ended meanwhile
+	case err != nil:
 		return fmt.Errorf("helper: greet: %w", err)
 	}
 	in := bufio.NewReaderSize(io.LimitReader(conn, 2*maxRequest), 64<<10)
