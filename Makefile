@@ -4,11 +4,14 @@
 # make sim       random outages for a minute; SEED=N for others
 # make sim-long  every power scenario with many random seeds, and a million random outages
 # make vm-test   a whole machine, its outage and its way back; vm-test-long for everything
-# make race fuzz e2e golden bench cover packages
+# make bench     what takes how long, beside the figures on record; SHORT=1 for the quick ones
+# make footprint what the daemon costs a server, over FOR=10m
+# make race fuzz e2e golden bench-record cover packages
 
 GO       ?= go
 FUZZTIME ?= 20s
 SEED     ?= 1
+FOR      ?= 10m
 TOOL      = $(GO) tool -modfile=tools.mod
 
 # What a build says of itself comes from the commit, so that the same commit gives the
@@ -94,9 +97,17 @@ vm-test-long: deps
 	CGO_ENABLED=0 DODAI_VM=long DODAI_RESULTS=$(CURDIR)/docs/results $(GO) test -count=1 -v -timeout 12h ./e2e/vm
 
 .PHONY: bench
-bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
-	CGO_ENABLED=0 DODAI_BENCH=1 $(GO) test -count=1 -v -run 'Latency|Scrape|SIGTERM' ./e2e
+bench: deps
+	@GO='$(GO)' COMMIT='$(COMMIT)' SHORT='$(SHORT)' .ci/bench
+
+# What is measured becomes what the next run is compared with.
+.PHONY: bench-record
+bench-record: bench
+	cp dist/bench.txt docs/results/bench.txt
+
+.PHONY: footprint
+footprint: deps
+	CGO_ENABLED=0 DODAI_BENCH=1 $(GO) test -count=1 -v -timeout 0 ./e2e/footprint -for $(FOR)
 
 .PHONY: cover
 cover: deps

@@ -220,6 +220,8 @@ func TestScrapeWaitsForNoDevice(t *testing.T) {
 	p95 := func(d []time.Duration) time.Duration { return d[n*95/100-1] }
 	t.Logf("%d scrapes, all healthy: p50 %v, p95 %v, max %v", n, healthy[n/2], p95(healthy), healthy[n-1])
 	t.Logf("%d scrapes, all silent:  p50 %v, p95 %v, max %v", n, muted[n/2], p95(muted), muted[n-1])
+	peer.Figures("Scrape/healthy", n, spread(healthy)...)
+	peer.Figures("Scrape/silent", n, spread(muted)...)
 	if limit := 2*p95(healthy) + 50*time.Millisecond; p95(muted) > limit || muted[n/2] > 2*healthy[n/2]+20*time.Millisecond {
 		t.Errorf("scrapes are slower when the devices are silent: p95 %v, before %v", p95(muted), p95(healthy))
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	watchFor = flag.Duration("for", 20*time.Second, "how long to watch")
+	watchFor = flag.Duration("for", 0, "how long to watch; 0: a minute in a run that is there for its figures, else a third of one")
 	given    = flag.String("binary", "", "measure this dodai instead of building one")
 )
 
@@ -26,6 +26,12 @@ func TestMain(m *testing.M) { os.Exit(build(m)) }
 
 func build(m *testing.M) int {
 	flag.Parse()
+	if *watchFor == 0 {
+		*watchFor = 20 * time.Second
+		if peer.Measuring {
+			*watchFor = time.Minute
+		}
+	}
 	if binary = *given; binary != "" {
 		return peer.Run(m)
 	}

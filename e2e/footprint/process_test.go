@@ -20,6 +20,7 @@ type usage struct {
 	own      time.Duration // on the processors, without its children
 	children time.Duration // of children that it has waited for
 	written  int64         // bytes sent to the disk
+	switches int64         // to its threads, voluntary or not
 }
 
 func (u usage) cpu() time.Duration { return u.own + u.children }
@@ -51,7 +52,28 @@ func used(t testing.TB, pid int) usage {
 		}
 		return d
 	}
-	return usage{time.Now(), span(f[11], f[12]), span(f[13], f[14]), number(t, pid, "io", "write_bytes")}
+	return usage{time.Now(), span(f[11], f[12]), span(f[13], f[14]), number(t, pid, "io", "write_bytes"), switches(t, pid)}
+}
+
+// switches adds up what /proc tells of each thread. Those of a thread that has ended are
+// gone.
+func switches(t testing.TB, pid int) (sum int64) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("/proc/%d/task: %d threads, %v", pid, len(files), err)
+	}
+	for _, file := range files {
+		data, _ := os.ReadFile(file) // none of a thread that ends meanwhile
+		for line := range strings.Lines(string(data)) {
+			name, value, _ := strings.Cut(line, ":")
+			if strings.HasSuffix(name, "voluntary_ctxt_switches") {
+				n, _ := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+				sum += n
+			}
+		}
+	}
+	return sum
 }
 
 // number is the number behind "key:" in a file of /proc/PID.
