@@ -3,6 +3,8 @@ package collectors
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -239,5 +241,25 @@ func TestHostFacts(t *testing.T) {
 	h := HostFacts(t.Context())
 	if h.Name == "" || h.Kernel == "" || h.MemTotal == 0 || h.MemUsed > h.MemTotal {
 		t.Errorf("host facts %+v: want a name, a kernel and memory", h)
+	}
+}
+
+func TestOSName(t *testing.T) {
+	for text, want := range map[string]string{
+		"NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n": "debian 12",
+		"ID='rocky'\nVERSION_ID=\"9.4\"\nVERSION=x":                 "rocky 9.4",
+		"ID=arch": "arch", // has no versions
+		"nothing": "",
+	} {
+		path := filepath.Join(t.TempDir(), "os-release")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := osName(path); got != want {
+			t.Errorf("osName(%q) = %q, want %q", text, got, want)
+		}
+	}
+	if got := osName(filepath.Join(t.TempDir(), "none")); got != "" {
+		t.Errorf("osName of no file = %q", got)
 	}
 }

@@ -2,21 +2,28 @@ package collectors
 
 import (
 	"context"
+	"os"
+	"strings"
 	"time"
 
-	"github.com/shirou/gopsutil/v3/host"
 	"github.com/shirou/gopsutil/v3/load"
 	"github.com/shirou/gopsutil/v3/mem"
+	"golang.org/x/sys/unix"
 
 	"github.com/dodai-agent/dodai"
 )
 
 // HostFacts reads what the machine says of itself. What cannot be read stays zero: no
-// decision depends on it.
+// decision depends on it. It runs no program, as gopsutil does to learn the system's name.
 func HostFacts(ctx context.Context) dodai.Host {
-	h := dodai.Host{BootID: BootID()}
-	if info, err := host.InfoWithContext(ctx); err == nil {
-		h.Name, h.OS, h.Kernel = info.Hostname, info.Platform+" "+info.PlatformVersion, info.KernelVersion
+	h := dodai.Host{BootID: BootID(), OS: osName("/etc/os-release")}
+	h.Name, _ = os.Hostname()
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		h.Kernel = unix.ByteSliceToString(name.Release[:])
+	}
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) == nil {
 		h.Uptime = time.Duration(info.Uptime) * time.Second
 	}
 	if avg, err := load.AvgWithContext(ctx); err == nil {
@@ -26,6 +33,26 @@ func HostFacts(ctx context.Context) dodai.Host {
 		h.MemUsed, h.MemTotal = m.Used, m.Total
 	}
 	return h
+}
+
+// osName is the system and its version, "debian 12"; empty where path does not tell. Source:
+// os-release(5).
+func osName(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil || len(data) > 64<<10 {
+		return ""
+	}
+	var id, version string
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch value = strings.Trim(value, `"'`); key {
+		case "ID":
+			id = value
+		case "VERSION_ID":
+			version = value
+		}
+	}
+	return dodai.Printable(strings.TrimSpace(id + " " + version))
 }
 
 // RunHost publishes the host's facts at once and then at each interval until ctx ends.
