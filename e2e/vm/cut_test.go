@@ -82,6 +82,7 @@ type cutRig struct {
 	told   []stamped    // in the boot that was cut last
 	cutAt  time.Time
 	clock  time.Duration // how far the machine's wall clock is ahead
+	newest int64         // ns since 1970, of what the cut before left
 	bootID string        // of the present boot, or the one that was cut last
 	tally  tally
 }
@@ -203,6 +204,7 @@ func (r *cutRig) look(found []ledger.Entry) {
 	r.before = nil
 	mains := map[string]string{} // the last event of the mains, by boot
 	for _, e := range found {
+		r.newest = max(r.newest, e.At)
 		switch {
 		case e.Kind == ledger.State && e.Key == "policy":
 			r.before = &policyFound{}
@@ -259,6 +261,7 @@ func (r *cutRig) cut(n int) {
 		from = ledger.Up
 		r.port.wait(r.t, ledger.Up, r.m.Limit(2*time.Minute), r.m.Off())
 		r.tally.boots = append(r.tally.boots, time.Since(r.began))
+		r.port.wait(r.t, ledger.Status, r.m.Limit(30*time.Second), r.m.Off()) // it has found the mains as the cut before left them
 		r.untilTheCut()
 	}
 	r.cutAt = time.Now()
@@ -300,11 +303,15 @@ func (r *cutRig) untilTheCut() {
 	}
 }
 
+// count counts what was written in this boot.
 func (r *cutRig) count(e ledger.Entry) {
+	if e.At <= r.newest { // found already
+		return
+	}
 	switch e.Kind {
 	case ledger.Event:
 		r.tally.events++
-		if e.Key == "shutdown_failed" && e.Boot == r.bootID {
+		if e.Key == "shutdown_failed" {
 			r.tally.lostPower++
 		}
 	case ledger.Shown:
@@ -318,10 +325,10 @@ func (r *cutRig) count(e ledger.Entry) {
 	}
 }
 
-// flap takes the mains away and gives them back until stop is closed. It leaves a few seconds
-// for the agent to find the mains as they were in the cut before.
+// flap takes the mains away and gives them back until stop is closed.
 func (r *cutRig) flap(random *rand.Rand, stop <-chan struct{}, flipped chan<- struct{}) {
-	for wait := 3 * time.Second; ; wait = 300*time.Millisecond + time.Duration(random.Int64N(int64(6*time.Second))) {
+	for {
+		wait := 300*time.Millisecond + time.Duration(random.Int64N(int64(6*time.Second)))
 		if r.mains {
 			wait /= 2
 		}

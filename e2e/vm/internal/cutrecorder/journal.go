@@ -220,7 +220,7 @@ func tellAnswered(client *http.Client, out *port, answered map[string]bool) {
 // tellStatus tells what the agent makes of its UPS, once it has heard it.
 func tellStatus(client *http.Client, out *port) {
 	var s agent.Status
-	if get(client, "/v1/status", &s) != nil || len(s.UPSes) == 0 || len(s.Devices) == 0 || s.Devices[0].Polls == 0 {
+	if get(client, "/v1/status", &s) != nil || len(s.UPSes) == 0 || s.UPSes[0].Line == "" {
 		return
 	}
 	u, err := json.Marshal(s.UPSes[0])
