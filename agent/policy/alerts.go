@@ -104,7 +104,7 @@ func (u *ups) lineAlerts(say sayFunc) {
 		say(AlertOnBattery, "is on line again, not yet for good; the outage began %s ago", on)
 	case m.OnBattery.Set:
 		say(AlertOnBattery, "has been on battery for %s", on)
-	case m.Untold:
+	case m.Untold || m.Earlier.Set:
 		say(AlertOnBattery, "was on battery when this host went down, and has said nothing since")
 	}
 	if until, flapping := m.flapping(u.now); flapping {

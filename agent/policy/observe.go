@@ -82,11 +82,12 @@ func (u *ups) observe() {
 }
 
 // forgetBoot drops what was known before the boot: it says nothing about now. But an outage
-// that the UPS turns out to be still in has not begun with the boot.
+// that the UPS turns out to be still in has not begun with the boot. Nor was it over with mains
+// that came back for a moment.
 func (u *ups) forgetBoot() {
 	m := &u.mem
 	var earlier Mark
-	if m.running() && m.OnBattery.Set && u.s.BootedAt-m.Read.At <= freshBoot {
+	if m.OnBattery.Set && u.s.BootedAt-m.Read.At <= freshBoot {
 		earlier = m.OnBattery
 	}
 	*m = UPSMemory{LineVolts: m.LineVolts, Earlier: earlier, Untold: m.running() || m.Untold}

@@ -244,12 +244,17 @@ func TestOutageOverABoot(t *testing.T) {
 		{"over", 60, "+5 u1 OL\n+20 u1 OB", ReasonNone},
 		{"silent at first", 60, "+5 u1 fails\n+100 u1 OB", ReasonMaxOnBatt},
 		{"says nothing at first", 60, "+5 u1 ALARM\n+10 u1 OB", ReasonMaxOnBatt},
+		{"back for a moment", 60, "+5 u1 OB", ReasonMaxOnBatt},
 		{"off for long", 1000, "+5 u1 OB", ReasonNone},
 		{"silent for long", 60, "+5 u1 fails\n+1000 u1 OB", ReasonNone},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, func(c *Config) { c.MaxOnBattS = new(Seconds(100)) })
-			w.play("0 u1 OL charge=100\n5 u1 OB charge=100\n55 u1 OB charge=95")
+			last := "OB"
+			if tc.name == "back for a moment" {
+				last = "OL"
+			}
+			w.play("0 u1 OL charge=100\n5 u1 OB charge=100\n55 u1 " + last + " charge=95")
 			boot := 55 + tc.boot
 			w.snap.BootedAt, w.snap.AgentStartedAt = at(boot), at(boot+1)
 			for line := range strings.Lines(tc.script) {
