@@ -13,6 +13,7 @@ import (
 	"github.com/dodai-agent/dodai"
 	"github.com/dodai-agent/dodai/agent/audit"
 	"github.com/dodai-agent/dodai/agent/config"
+	"github.com/dodai-agent/dodai/agent/export"
 	"github.com/dodai-agent/dodai/agent/policy"
 	"github.com/dodai-agent/dodai/agent/shutdown"
 	"github.com/dodai-agent/dodai/collectors"
@@ -319,7 +320,7 @@ func (a *Agent) publish() {
 		v.Down = l.down.clone()
 	}
 	a.view.Store(v)
-	a.metrics.Set(exportState(v))
+	a.metrics.SetLater(func() export.State { return exportState(v) })
 }
 
 // emit stamps an event and hands it to everybody who listens. It may be called from

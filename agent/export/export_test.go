@@ -78,7 +78,7 @@ func metrics(t testing.TB) *Metrics {
 	m.now = func() time.Time { return begin }
 	m.Set(site())
 	m.now = func() time.Time { return begin.Add(2 * time.Second) }
-	for _, d := range m.state.Load().Snapshot.Devices {
+	for _, d := range m.state.Load().state().Snapshot.Devices {
 		m.Polled(d)
 	}
 	m.Event(dodai.Event{Name: dodai.EventMainsLost, Device: "u1"})
@@ -222,7 +222,7 @@ func TestConcurrentScrapes(t *testing.T) {
 			for range 50 {
 				m.Set(site())
 				m.Event(dodai.Event{Name: dodai.EventMainsLost})
-				m.Polled(m.state.Load().Snapshot.Devices[0])
+				m.Polled(m.state.Load().state().Snapshot.Devices[0])
 				if _, err := m.text(); err != nil {
 					t.Error(err)
 				}

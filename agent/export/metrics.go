@@ -55,10 +55,11 @@ type State struct {
 	Unread map[string]int
 }
 
-// held is a state and when it was set, on the clock of this process.
+// held is a state, made when somebody asks for it, and when it was set on the clock of this
+// process.
 type held struct {
-	State
-	at time.Time
+	state func() State
+	at    time.Time
 }
 
 // Metrics holds the state to show and the counters. All methods may be called from any
@@ -108,7 +109,11 @@ func NewMetrics(version string) *Metrics {
 }
 
 // Set replaces what scrapes show.
-func (m *Metrics) Set(s State) { m.state.Store(&held{s, m.now()}) }
+func (m *Metrics) Set(s State) { m.SetLater(func() State { return s }) }
+
+// SetLater replaces what scrapes show by what state returns, which each of them calls from a
+// goroutine of its own: always the same.
+func (m *Metrics) SetLater(state func() State) { m.state.Store(&held{state, m.now()}) }
 
 // Event counts an event. Those of a drill are counted apart: they are not the truth.
 func (m *Metrics) Event(ev dodai.Event) {
@@ -154,9 +159,13 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		v.Collect(ch)
 	}
 	h := m.state.Load()
-	if h == nil || h.Snapshot == nil {
+	if h == nil {
 		return
 	}
-	p := &page{ch: ch, seen: map[string]bool{}, state: h.State, now: h.Snapshot.At + max(0, m.now().Sub(h.at))}
+	state := h.state()
+	if state.Snapshot == nil {
+		return
+	}
+	p := &page{ch: ch, seen: map[string]bool{}, state: state, now: state.Snapshot.At + max(0, m.now().Sub(h.at))}
 	p.all()
 }
