@@ -25,6 +25,7 @@ type store struct {
 	mu      sync.Mutex
 	pending map[string]version // states to be written, the latest of each
 	latest  map[string]uint64  // number of the newest version of each state, written or not
+	waited  map[string]uint64  // the same of those that saveNow was given
 	took    []journal.Duration // to be written
 	runs    map[string][]shutdown.Measured
 	lastErr error
@@ -52,7 +53,7 @@ const (
 // is logged, and the agent works without a journal.
 func openStore(ctx context.Context, dir string, log *slog.Logger) (*store, error) {
 	s := &store{
-		log: log, pending: map[string]version{}, latest: map[string]uint64{}, runs: map[string][]shutdown.Measured{},
+		log: log, pending: map[string]version{}, latest: map[string]uint64{}, waited: map[string]uint64{}, runs: map[string][]shutdown.Measured{},
 		wake: make(chan struct{}, 1), writing: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
@@ -133,7 +134,9 @@ func (s *store) savePending(ctx context.Context) error {
 	s.pending, s.took = map[string]version{}, nil
 	s.mu.Unlock()
 	for key, v := range batch {
-		if err := s.write(ctx, func(ctx context.Context) error { return s.writer.SaveStateNow(ctx, key, v.data) }); err != nil {
+		if err := s.write(ctx, func(ctx context.Context) error {
+			return s.journal.SaveStateIf(ctx, key, v.data, func() bool { return s.mayWrite(key, v) })
+		}); err != nil {
 			s.putBack(batch, took)
 			return fmt.Errorf("state %s: %w", key, err)
 		}
@@ -146,6 +149,14 @@ func (s *store) savePending(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mayWrite reports whether nothing newer than v was given to saveNow. That waits for nobody, so
+// it may be on the disk before something older that was on its way.
+func (s *store) mayWrite(key string, v version) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return v.n >= s.waited[key]
 }
 
 // writeLimit is how long one write may take before it counts as failed.
@@ -187,6 +198,7 @@ func (s *store) saveNow(ctx context.Context, key string, data []byte) error {
 	s.mu.Lock()
 	s.latest[key]++
 	v := version{s.latest[key], data}
+	s.waited[key] = v.n
 	delete(s.pending, key) // older
 	s.mu.Unlock()
 	err := s.writer.SaveStateNow(ctx, key, data)

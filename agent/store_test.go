@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -117,6 +118,42 @@ func TestStorePutBack(t *testing.T) {
 	}
 	if len(s.took) != 2 || s.took[0].Step != "earlier" {
 		t.Errorf("durations %+v, want them in their order", s.took)
+	}
+}
+
+// A state that was to be written some time is not written over one that was waited for, however
+// the two came to the disk.
+func TestStoreKeepsTheOrderOfOneState(t *testing.T) {
+	site := newSite(t)
+	s := openTestStore(t, site.file("state"))
+	for round := range 10 { // the pending ones are written in any order
+		release := site.blockJournal()
+		s.save("shutdown", []byte("older"))
+		for i := range 10 {
+			s.save(strconv.Itoa(i), []byte("other"))
+		}
+		eventually(t, "the pending states to be on their way", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.pending) == 0
+		})
+		saved := make(chan error)
+		go func() { saved <- s.saveNow(t.Context(), "shutdown", []byte("newer")) }()
+		eventually(t, "the newer one to be on its way", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.latest["shutdown"] == uint64(2*round+2)
+		})
+		release()
+		if err := <-saved; err != nil {
+			t.Fatal(err)
+		}
+		if err := s.sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(s.load(t.Context(), "shutdown")); got != "newer" {
+			t.Fatalf("round %d: the journal has the %s state, want the newer", round, got)
+		}
 	}
 }
 

@@ -149,6 +149,22 @@ func TestState(t *testing.T) {
 	}
 }
 
+func TestStateThatIsNotWantedAnyMore(t *testing.T) {
+	j := open(t, t.TempDir())
+	for _, tt := range []struct {
+		value  string
+		wanted bool
+		want   string
+	}{{"first", true, "first"}, {"second", false, "first"}, {"third", true, "third"}} {
+		if err := j.SaveStateIf(t.Context(), "k", []byte(tt.value), func() bool { return tt.wanted }); err != nil {
+			t.Fatal(err)
+		}
+		if v, _, err := j.LoadState(t.Context(), "k"); string(v) != tt.want {
+			t.Errorf("after %s, wanted %v: %q, %v; want %s", tt.value, tt.wanted, v, err, tt.want)
+		}
+	}
+}
+
 func TestStateThatIsNotWhatWasSaved(t *testing.T) {
 	j := open(t, t.TempDir())
 	if err := j.SaveState(t.Context(), "k", []byte("no return")); err != nil {

@@ -37,11 +37,27 @@ func (r stateRow) insert(ctx context.Context, tx *sql.Tx) error {
 // SaveState stores v under key in place of what was there; it is on the disk when
 // SaveState returns nil. Meant for a few small values.
 func (j *Journal) SaveState(ctx context.Context, key string, v []byte) error {
+	return j.write(ctx, "save state "+key, j.stateRow(key, v).insert)
+}
+
+func (j *Journal) stateRow(key string, v []byte) stateRow {
 	if v == nil {
 		v = []byte{}
 	}
-	row := stateRow{key: key, value: v, crc: sum(key, v), saved: unixNano(j.opts.Now())}
-	return j.write(ctx, "save state "+key, row.insert)
+	return stateRow{key: key, value: v, crc: sum(key, v), saved: unixNano(j.opts.Now())}
+}
+
+// SaveStateIf is SaveState for who may have written something newer by the time of its turn:
+// wanted is asked then, and where it says no nothing is written, which is no error. It must
+// not use the journal.
+func (j *Journal) SaveStateIf(ctx context.Context, key string, v []byte, wanted func() bool) error {
+	row := j.stateRow(key, v)
+	return j.write(ctx, "save state "+key, func(ctx context.Context, tx *sql.Tx) error {
+		if !wanted() {
+			return nil
+		}
+		return row.insert(ctx, tx)
+	})
 }
 
 // LoadState returns what was saved last under key, and when by the wall clock. The
