@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dodai-agent/dodai/drivers"
 )
 
@@ -143,14 +145,19 @@ func slotLink(dir string, entries []fs.DirEntry, member string) string {
 
 // readFiles reads the files that are there. needed has to be.
 func readFiles(ctx context.Context, dir string, names []string, needed string) (map[string]string, error) {
+	at, err := retried(func() (int, error) { return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(at)
 	files := make(map[string]string, len(names))
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		text, err := readAttr(filepath.Join(dir, name))
+		text, err := readAttr(at, name)
 		if err != nil && (name == needed || !absent(err)) {
-			return nil, err
+			return nil, &fs.PathError{Op: "read", Path: filepath.Join(dir, name), Err: err}
 		}
 		if err == nil {
 			files[name] = text
@@ -159,20 +166,20 @@ func readFiles(ctx context.Context, dir string, names []string, needed string) (
 	return files, nil
 }
 
-// readAttr reads a file by the system calls alone: package os would hand each of them to
-// the runtime's poller first, and there are hundreds in a sweep.
-func readAttr(path string) (string, error) {
-	fd, err := retried(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+// readAttr reads a file of the directory at by the system calls alone: package os would hand
+// each of them to the runtime's poller first, and there are hundreds in a sweep.
+func readAttr(at int, name string) (string, error) {
+	fd, err := retried(func() (int, error) { return unix.Openat(at, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return "", &fs.PathError{Op: "open", Path: path, Err: err}
+		return "", err
 	}
-	defer syscall.Close(fd)
+	defer unix.Close(fd)
 	var page [4 << 10]byte
 	var data []byte
 	for len(data) < maxAttr {
-		n, err := retried(func() (int, error) { return syscall.Read(fd, page[:]) })
+		n, err := retried(func() (int, error) { return unix.Read(fd, page[:]) })
 		if err != nil {
-			return "", &fs.PathError{Op: "read", Path: path, Err: err}
+			return "", err
 		}
 		if n == 0 {
 			break
