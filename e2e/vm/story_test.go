@@ -64,6 +64,7 @@ type outage struct {
 	seen, decided, stopping time.Time // console
 	unmounted, killed, down time.Time // console, wire, console
 	off                     time.Time // QEMU
+	load                    float64   // of the host
 }
 
 func (o outage) String() string {
