@@ -345,7 +345,7 @@ func TestStarved(t *testing.T) {
 		late func(*stepper)
 		of   string
 	}{
-		"loop":  {func(st *stepper) { st.beat(time.Now().Add(-8 * time.Second)) }, "deciding"},
+		"loop":  {func(st *stepper) { st.beat(time.Now().Add(-7*time.Second - tick)) }, "deciding"},
 		"polls": {func(st *stepper) { st.pollLate(7 * time.Second) }, "asking the devices"},
 	}
 	for name, tt := range tests {

@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"bufio"
 	"context"
+	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +20,7 @@ func TestArmedBesideTheLoop(t *testing.T) {
 	kill := s.killing(&cutLog{})
 	st := s.step(cutArmed, func(o *Options) {
 		kill(o)
-		o.Helper = helper.NewClient(s.file("nobody")) // refuses at once
+		o.Helper = helper.NewClient(refusing(t))
 	})
 	st.read("u1", ups("OL", 100, 3600))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -56,4 +59,29 @@ func TestArmedBesideTheLoop(t *testing.T) {
 	cancel()
 	st.kill.written = make(chan struct{}) // a helper that hangs
 	st.kill.writtenDown(over)
+}
+
+// refusing is the socket of a helper that refuses everything.
+func refusing(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = conn.Write([]byte("dodai-helper 1\n"))
+				_, _ = bufio.NewReader(conn).ReadBytes('\n')
+				_, _ = conn.Write([]byte("{\"refused\":\"no\"}\n"))
+			}()
+		}
+	}()
+	return l.Addr().String()
 }

@@ -388,9 +388,9 @@ func TestHealthy(t *testing.T) {
 	if err := st.healthy(); err != nil {
 		t.Errorf("healthy right after the start: %v", err)
 	}
-	st.pass(6 * time.Second)
-	if err := st.healthy(); err == nil || !strings.Contains(err.Error(), "6s old") {
-		t.Errorf("healthy after 6 s without a decision: %v", err)
+	st.pass(7 * time.Second)
+	if err := st.healthy(); err == nil || !strings.Contains(err.Error(), "7s old") {
+		t.Errorf("healthy after 7 s without a decision: %v", err)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // not cut its power.
 func TestKillpowerBeforeTheEnd(t *testing.T) {
 	dir := t.TempDir()
-	s := &killpower.State{BootID: collectors.BootID(), At: 1}
+	s := &killpower.State{BootID: collectors.BootID(), At: killpower.Boottime()}
 	if err := killpower.Write(dir, s); err != nil {
 		t.Fatal(err)
 	}
