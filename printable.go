@@ -12,6 +12,9 @@ import (
 // ones. Line breaks and tabs become blanks. Devices are read over wires that anybody may
 // hold, and their names end in logs, terminals and pagers.
 func Printable(s string) string {
+	if isPlain(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r':
@@ -22,6 +25,16 @@ func Printable(s string) string {
 			return unicode.ReplacementChar
 		}
 	}, s)
+}
+
+// isPlain: s is nothing but visible ASCII characters and blanks, as nearly all texts are.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // Printable returns a copy of r in which every text is Printable. r is not changed.
@@ -60,6 +73,10 @@ func printable(v reflect.Value) {
 		if v.IsNil() {
 			return
 		}
+		if vars, ok := v.Addr().Interface().(*Vars); ok {
+			*vars = vars.printable()
+			return
+		}
 		m := reflect.MakeMapWithSize(v.Type(), v.Len())
 		for _, key := range v.MapKeys() {
 			k, e := reflect.New(key.Type()).Elem(), reflect.New(v.Type().Elem()).Elem()
@@ -71,4 +88,14 @@ func printable(v reflect.Value) {
 		}
 		v.Set(m)
 	}
+}
+
+// printable is what a reading of each second has most of, without reflection.
+func (v Vars) printable() Vars {
+	c := make(Vars, len(v))
+	for name, value := range v {
+		value.text = Printable(value.text)
+		c[Printable(name)] = value
+	}
+	return c
 }

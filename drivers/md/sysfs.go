@@ -181,10 +181,10 @@ func readAttr(at int, name string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if n == 0 {
+		data = append(data, page[:n]...)
+		if n < len(page) { // the kernel gives a file of sysfs in one piece
 			break
 		}
-		data = append(data, page[:n]...)
 	}
 	return strings.TrimSpace(string(data[:min(len(data), maxAttr)])), nil
 }
