@@ -154,7 +154,7 @@ func (m *machine) testUpgrade(t *testing.T) {
 	m.eventually("dodai status --json | grep -q '\"state\": \"would_shut_down\\|\"state\": \"on_battery\"'")
 	old = m.pid1()
 	m.dpkg("1.0.0~one")
-	m.sh("sleep 3; dodai status | grep -q 'restart'")
+	m.sh("sleep 8; dodai status | grep -q 'restart'")
 	if now := m.pid1(); now != old {
 		t.Error("the daemon was restarted on battery")
 	}
